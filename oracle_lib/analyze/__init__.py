@@ -1,0 +1,1 @@
+"""WHO THEY ARE: segments and predictions, worked out from what was observed."""

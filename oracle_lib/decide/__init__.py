@@ -1,0 +1,1 @@
+"""WHAT TO DO: rules turn what is known of a user into pending actions."""

@@ -1,0 +1,1 @@
+"""DOING IT: approved actions are claimed, checked again, sent once and finished."""

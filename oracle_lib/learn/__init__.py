@@ -1,0 +1,1 @@
+"""DID IT WORK: what followed a delivery, and what it says about the action."""

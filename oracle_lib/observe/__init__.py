@@ -1,0 +1,1 @@
+"""WHAT HAPPENED: events, profiles and courses come in, and are counted per user and day."""

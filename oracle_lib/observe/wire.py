@@ -1,0 +1,262 @@
+"""One event as it comes over the wire, checked: every refusal names the field, the reason and the fix.
+
+Nothing here touches the database. The specification's body is `userId, event, metadata?, source?`; we add `sessionId?`,
+`timestamp?` (when it happened) and `messageId?` (what makes a repeat recognizable).
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+import msgspec
+
+from oracle_lib.errors import Invalid
+from oracle_lib.observe import catalogue
+
+MAX_ID = 200
+MAX_METADATA_BYTES = 32 * 1024
+MAX_DEPTH = 32
+MAX_KEYS = 255
+AHEAD = timedelta(minutes=5)
+LATE = timedelta(days=30)
+_MAX_AMOUNT = Decimal("9999999999.99")
+_MAX_SECONDS = 7 * 24 * 3600
+# An escape that JSON allows and PostgreSQL's text cannot hold.
+_FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
+
+
+class WireEvent(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The body of one event. Types are strict: the string "5" is not a number."""
+
+    user_id: str
+    event: str
+    metadata: dict[str, object] | None = None
+    source: str | None = None
+    session_id: str | None = None
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event that may be stored. Times are UTC; `message_id` is None where the client gave none."""
+
+    user_id: str
+    event: str
+    metadata: str | None
+    source: str | None
+    session_id: str | None
+    created_at: datetime
+    message_id: str | None
+    amount: Decimal | None
+    seconds: int | None
+    course_id: str | None
+    lesson_id: str | None
+    body_hash: bytes
+
+    @property
+    def day(self) -> date:
+        """The UTC day it counts for."""
+        return self.created_at.date()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a door accepts: the installation's currency, and how old an event may be (None: any age)."""
+
+    currency: str
+    late: timedelta | None = LATE
+    internal: bool = False
+
+
+_decoder = msgspec.json.Decoder(WireEvent)
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def parse(raw: bytes, received_at: datetime, limits: Limits) -> Event:
+    """Check one event's JSON and return it ready to be stored.
+
+    Raises `Invalid` with `code` and `field` for anything that is not acceptable; the text says how to mend it.
+    """
+    try:
+        body = _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _wrong_shape(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid(f"The event is not valid JSON: {error}.", code="malformed_json") from error
+    return check(body, received_at, limits)
+
+
+def check(body: WireEvent, received_at: datetime, limits: Limits) -> Event:
+    """Check a decoded event; as `parse`."""
+    _check_id("userId", body.user_id)
+    for name, value in (("sessionId", body.session_id), ("messageId", body.message_id), ("source", body.source)):
+        if value is not None:
+            _check_id(name, value)
+    if not catalogue.is_valid_name(body.event):
+        raise Invalid(
+            f"`event` must be snake_case, start with a letter and have at most 100 characters, e.g. `lesson_complete`; "
+            f"got {body.event[:60]!r}.",
+            field="event",
+            code="bad_event_name",
+        )
+    if body.source == "oracle" and not limits.internal:
+        raise Invalid(
+            "`source` oracle is reserved for ORACLE's own deliveries.", field="source", code="reserved_source"
+        )
+    facts = body.metadata or {}
+    encoded = _check_metadata(body.metadata)
+    return Event(
+        user_id=body.user_id,
+        event=body.event,
+        metadata=encoded,
+        source=body.source,
+        session_id=body.session_id,
+        created_at=_created_at(body.timestamp, received_at, limits),
+        message_id=body.message_id,
+        amount=_amount(facts, limits.currency) if body.event in catalogue.PRICED else None,
+        seconds=_seconds(facts) if body.event in catalogue.TIMED else None,
+        course_id=_reference(facts, "courseId"),
+        lesson_id=_reference(facts, "lessonId"),
+        body_hash=hashlib.blake2b(_encoder.encode(body), digest_size=16).digest(),
+    )
+
+
+def _wrong_shape(message: str) -> Invalid:
+    place = re.search(r"at `\$\.(\w+)", message) or re.search(r"field `(\w+)`", message)
+    return Invalid(f"{message}.", field=place.group(1) if place else None, code="wrong_type")
+
+
+def _check_id(name: str, value: str) -> None:
+    if not value.strip():
+        raise Invalid(f"`{name}` must not be empty.", field=name, code="empty_id")
+    if len(value) > MAX_ID:
+        raise Invalid(f"`{name}` has {len(value)} characters; at most {MAX_ID}.", field=name, code="long_id")
+    if _FORBIDDEN.search(value):
+        raise Invalid(f"`{name}` holds a NUL or half a surrogate pair; remove it.", field=name, code="bad_character")
+
+
+def _check_metadata(metadata: dict[str, object] | None) -> str | None:
+    if metadata is None:
+        return None
+    for key_or_text in _texts(metadata, depth=1):
+        if _FORBIDDEN.search(key_or_text):
+            raise Invalid(
+                "`metadata` holds a NUL or half a surrogate pair; remove it.", field="metadata", code="bad_character"
+            )
+    encoded = _encoder.encode(metadata)
+    if len(encoded) > MAX_METADATA_BYTES:
+        raise Invalid(
+            f"`metadata` has {len(encoded)} bytes; at most {MAX_METADATA_BYTES}.", field="metadata", code="too_large"
+        )
+    return encoded.decode()
+
+
+def _texts(value: object, depth: int) -> Iterator[str]:
+    """Yield every string of a JSON value; refuse what is too deep, too wide, or no finite number."""
+    if depth > MAX_DEPTH:
+        raise Invalid(f"`metadata` is nested deeper than {MAX_DEPTH}.", field="metadata", code="too_deep")
+    match value:
+        case str():
+            yield value
+        case float() if not math.isfinite(value):
+            raise Invalid("`metadata` holds a number that is not finite.", field="metadata", code="bad_number")
+        case dict():
+            if len(value) > MAX_KEYS:
+                raise Invalid(
+                    f"`metadata` has an object of {len(value)} keys; at most {MAX_KEYS}.",
+                    field="metadata",
+                    code="too_many_keys",
+                )
+            for key, item in value.items():
+                yield key
+                yield from _texts(item, depth + 1)
+        case list():
+            for item in value:
+                yield from _texts(item, depth + 1)
+
+
+def _created_at(timestamp: datetime | None, received_at: datetime, limits: Limits) -> datetime:
+    if timestamp is None:
+        return received_at
+    try:
+        moment = timestamp.astimezone(UTC)
+    except OverflowError as error:
+        raise Invalid("`timestamp` is out of range.", field="timestamp", code="bad_timestamp") from error
+    if moment > received_at + AHEAD:
+        raise Invalid(
+            f"`timestamp` {moment.isoformat()} lies in the future; check the sender's clock.",
+            field="timestamp",
+            code="too_new",
+        )
+    if limits.late is not None and moment < received_at - limits.late:
+        raise Invalid(
+            f"`timestamp` {moment.isoformat()} is more than {limits.late.days} days old; import history instead.",
+            field="timestamp",
+            code="too_old",
+        )
+    if moment.year < 1980:
+        raise Invalid(
+            "`timestamp` lies before 1980; give seconds, not milliseconds?", field="timestamp", code="too_old"
+        )
+    return min(moment, received_at)
+
+
+def _amount(facts: dict[str, object], currency: str) -> Decimal | None:
+    named = facts.get("currency")
+    if named is not None and (not isinstance(named, str) or named.upper() != currency):
+        raise Invalid(
+            f"`metadata.currency` is {str(named)[:20]!r}; we count in {currency}; convert before sending.",
+            field="metadata.currency",
+            code="other_currency",
+        )
+    value = facts.get("amount")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise Invalid("`metadata.amount` must be a number.", field="metadata.amount", code="wrong_type")
+    try:
+        amount = Decimal(str(value)).quantize(Decimal("0.01"))
+    except InvalidOperation as error:
+        raise Invalid("`metadata.amount` must be a number.", field="metadata.amount", code="wrong_type") from error
+    if not 0 <= amount <= _MAX_AMOUNT:
+        raise Invalid(
+            f"`metadata.amount` must lie between 0 and {_MAX_AMOUNT}; send a refund as event `refund`.",
+            field="metadata.amount",
+            code="out_of_range",
+        )
+    return amount
+
+
+def _seconds(facts: dict[str, object]) -> int | None:
+    value = facts.get("timeSpent")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Invalid(
+            "`metadata.timeSpent` must be a number of seconds.", field="metadata.timeSpent", code="wrong_type"
+        )
+    if not 0 <= value <= _MAX_SECONDS:
+        raise Invalid(
+            f"`metadata.timeSpent` must lie between 0 and {_MAX_SECONDS} seconds.",
+            field="metadata.timeSpent",
+            code="out_of_range",
+        )
+    return round(value)
+
+
+def _reference(facts: dict[str, object], name: str) -> str | None:
+    value = facts.get(name)
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise Invalid(f"`metadata.{name}` must be a string.", field=f"metadata.{name}", code="wrong_type")
+    _check_id(f"metadata.{name}", value)
+    return value

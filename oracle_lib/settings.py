@@ -1,0 +1,56 @@
+"""Every setting, read from the environment here and nowhere else.
+
+Each is an environment variable with the prefix `ORACLE_`. Bad values are refused at start with the variable's name.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One installation's settings; an installation serves one academy."""
+
+    model_config = SettingsConfigDict(env_prefix="ORACLE_", extra="ignore", frozen=True)
+
+    home: Path = Field(Path("~/.oracle"), description="Where the embedded database, Dagster's files and logs live.")
+    database_url: str | None = Field(
+        None, description="A PostgreSQL 18 server, `postgresql://user@host/oracle`. Unset: the embedded one under home."
+    )
+    dagster_database_url: str | None = Field(
+        None, description="Dagster's own database. Unset: a database `dagster` on the same server."
+    )
+    environment: Literal["production", "staging", "test"] = Field(
+        "production", description="Part of every idempotency key; only production may mail people."
+    )
+    api_host: str = Field("127.0.0.1", description="Address the API listens on.")
+    api_port: int = Field(8000, ge=1, le=65535, description="Port of the API and the panel.")
+    dagster_host: str = Field("127.0.0.1", description="Address of the Dagster web server, which has no login.")
+    dagster_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster web server.")
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="The installation's one currency, ISO 4217.")
+    retention_days: int | None = Field(
+        90, ge=8, description="Raw events are kept this many days; their rollups stay. Empty: for ever."
+    )
+    new_days: int = Field(14, ge=1, description="Days after joining in which a user counts as new.")
+    alumni_days: int = Field(60, ge=1, description="Days of silence after which a graduate counts as alumni.")
+    churn_horizon_days: int = Field(14, ge=1, le=90, description="Churn = no activity of one's own in so many days.")
+    value_high: int = Field(500, ge=0, description="LTV from which a user is of high value, in the currency.")
+    value_medium: int = Field(100, ge=0, description="LTV from which a user is of medium value, in the currency.")
+    conversion_days: int = Field(7, ge=1, description="An action is credited with its goal for so many days.")
+    action_expiry_hours: int = Field(72, ge=1, description="A pending action expires after so many hours.")
+    lease_seconds: int = Field(60, ge=5, description="How long a claimed action belongs to its executor.")
+    alert_webhook_url: str | None = Field(None, description="Where alerts go besides the log: any URL that takes JSON.")
+
+    @property
+    def home_path(self) -> Path:
+        """The home folder, absolute, with `~` expanded."""
+        return self.home.expanduser().absolute()
+
+
+@lru_cache(maxsize=1)
+def get() -> Settings:
+    """Return this process's settings; read once."""
+    return Settings()

@@ -1,0 +1,1 @@
+"""Where everything is kept: the tables, the engine, and the one way derived rows are written."""

@@ -1,0 +1,55 @@
+"""Connections to PostgreSQL, all alike: schema `oracle`, times in UTC, no idle transaction for ever.
+
+Functions of `oracle_lib` take an open connection and never commit. An edge opens one with `Store.transaction`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import URL, make_url
+
+SCHEMA = "oracle"
+
+_SESSION_OPTIONS = {
+    "search_path": f"{SCHEMA},public",
+    "timezone": "UTC",
+    # A reader of the dirty queue that hangs in a transaction would hold back everyone behind its locks.
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+
+def psycopg_url(url: str) -> URL:
+    """Return `url` for our driver. A bare `postgresql://` would be read as whatever SQLAlchemy prefers this year."""
+    return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def psycopg2_url(url: str) -> str:
+    """Return `url` for dagster-postgres, whose NOTIFY works with psycopg2 only."""
+    return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+
+class Store:
+    """One database: hands out transactions. Cheap to make; connects on first use."""
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        self.url = url
+        options = " ".join(f"-c {name}={value}" for name, value in _SESSION_OPTIONS.items())
+        self.engine: Engine = sa.create_engine(
+            psycopg_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            connect_args={"options": options, "connect_timeout": 10},
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open a connection in a transaction; commit at the end, roll back on any exception."""
+        with self.engine.begin() as conn:
+            yield conn
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()

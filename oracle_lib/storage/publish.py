@@ -1,0 +1,145 @@
+"""The one way derived rows are written: only what changed, with the history of what changed.
+
+A stage says which rows should stand (an Ibis expression); `publish` makes it so in one statement: rows that are equal
+are not touched, rows of the scope that should no longer stand are deleted, and the changes of named columns are kept.
+Doing it twice writes nothing the second time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import ibis
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql
+
+_quote = postgresql.dialect().identifier_preparer.quote
+
+
+@dataclass(frozen=True)
+class Published:
+    """What one publish did: rows seen in the expression, and of them inserted, updated, deleted."""
+
+    seen: int
+    inserted: int
+    updated: int
+    deleted: int
+
+    @property
+    def written(self) -> int:
+        """Rows that are not as they were."""
+        return self.inserted + self.updated + self.deleted
+
+
+@dataclass(frozen=True)
+class History:
+    """Where to keep the changes of `columns`: a table with user_id, field, old, new and as_of."""
+
+    table: sa.Table
+    columns: Sequence[str]
+    as_of: date
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The rows a stage answers for: those of `target` whose `columns` stand in the temporary table `keys`."""
+
+    keys: str
+    columns: Sequence[str] = field(default=("user_id",))
+
+
+def lock(conn: Connection, name: str) -> None:
+    """Hold the lock `name` until the transaction ends. Concurrent MERGEs into one table raise UniqueViolation."""
+    conn.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"oracle:{name}"})
+
+
+def run(conn: Connection, sql: str) -> sa.CursorResult:
+    """Execute compiled SQL as it is: a `%` or `:` in a literal is data, not a placeholder."""
+    return conn.exec_driver_sql(sql, execution_options={"no_parameters": True})
+
+
+def compiled(expression: ibis.Expr) -> str:
+    """Compile an expression to PostgreSQL."""
+    return str(ibis.to_sql(expression, dialect="postgres"))
+
+
+def scratch_table(conn: Connection, name: str, rows: ibis.Table) -> int:
+    """Keep an expression's rows in a temporary table until the transaction ends; return how many there are."""
+    run(conn, f"DROP TABLE IF EXISTS {_quote(name)}")
+    made = run(conn, f"CREATE TEMPORARY TABLE {_quote(name)} ON COMMIT DROP AS {compiled(rows)}")
+    run(conn, f"ANALYZE {_quote(name)}")
+    return made.rowcount
+
+
+def publish(
+    conn: Connection,
+    target: sa.Table,
+    rows: ibis.Table,
+    *,
+    key: Sequence[str],
+    scope: Scope | None = None,
+    history: History | None = None,
+) -> Published:
+    """Make `target` hold `rows` by `key`, writing only what differs.
+
+    `scope` names the rows of `target` that must be in `rows` or go; without one nothing is deleted. The stage holds the
+    lock named by the table, taken before anything it reads. Columns of `target` that `rows` lacks keep their value or
+    default; `updated_at` moves when a row does.
+    """
+    lock(conn, target.name)
+    statement = _statement(target, rows, key=list(key), scope=scope, history=history)
+    seen, inserted, updated, deleted = run(conn, statement).one()
+    return Published(seen=seen, inserted=inserted, updated=updated, deleted=deleted)
+
+
+def _statement(
+    target: sa.Table, rows: ibis.Table, *, key: list[str], scope: Scope | None, history: History | None
+) -> str:
+    """Compose the statement. Every name in it comes from our own table definitions, every value from Ibis literals."""
+    names = list(rows.columns)
+    data = [name for name in names if name not in key]
+    on = " AND ".join(f"t.{_quote(name)} = f.{_quote(name)}" for name in key)
+    parts = [f"fresh AS MATERIALIZED ({compiled(rows)})"]
+    gone = "SELECT 0"
+    if scope is not None:
+        same = " AND ".join(f"t.{_quote(name)} = k.{_quote(name)}" for name in scope.columns)
+        parts.append(
+            f"gone AS (DELETE FROM {_quote(target.name)} t USING {_quote(scope.keys)} k WHERE {same}"
+            f" AND NOT EXISTS (SELECT 1 FROM fresh f WHERE {on}) RETURNING 1)"
+        )
+        gone = "SELECT count(*) FROM gone"
+    parts.append(f"merged AS ({_merge(target, names, data, on, history)})")
+    if history is not None:
+        changes = ", ".join(f"('{name}', old_{name}::text, new_{name}::text)" for name in history.columns)
+        parts.append(
+            f"kept AS (INSERT INTO {_quote(history.table.name)} (user_id, field, old, new, as_of)"
+            f" SELECT user_id, field, old, new, DATE '{history.as_of:%Y-%m-%d}' FROM merged"
+            f" CROSS JOIN LATERAL (VALUES {changes}) AS change(field, old, new) WHERE old IS DISTINCT FROM new)"
+        )
+    return (
+        f"WITH {', '.join(parts)} SELECT (SELECT count(*) FROM fresh),"
+        " count(*) FILTER (WHERE act = 'INSERT'), count(*) FILTER (WHERE act = 'UPDATE'),"
+        f" ({gone}) FROM merged"
+    )
+
+
+def _merge(target: sa.Table, names: list[str], data: list[str], on: str, history: History | None) -> str:
+    columns = ", ".join(_quote(name) for name in names)
+    values = ", ".join(f"f.{_quote(name)}" for name in names)
+    old = ", ".join(f"t.{_quote(name)}" for name in data)
+    new = ", ".join(f"f.{_quote(name)}" for name in data)
+    assignments = [f"{_quote(name)} = f.{_quote(name)}" for name in data]
+    if "updated_at" in target.columns:
+        assignments.append("updated_at = now()")
+    returning = ["merge_action() AS act"]
+    if history is not None:
+        returning.append("new.user_id AS user_id")
+        returning += [f"{side}.{_quote(name)} AS {side}_{name}" for name in history.columns for side in ("old", "new")]
+    matched = (
+        f" WHEN MATCHED AND ({old}) IS DISTINCT FROM ({new}) THEN UPDATE SET {', '.join(assignments)}" if data else ""
+    )
+    return (
+        f"MERGE INTO {_quote(target.name)} t USING fresh f ON {on}{matched}"
+        f" WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values}) RETURNING {', '.join(returning)}"
+    )

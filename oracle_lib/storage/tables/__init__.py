@@ -1,0 +1,72 @@
+"""What is stored: one file a subject, and no other place that says it. Alembic moves these tables."""
+
+from oracle_lib.storage.tables.access import api_keys, audit_log
+from oracle_lib.storage.tables.actions import (
+    ACTION_STATUSES,
+    ACTION_TYPES,
+    LEGAL_MOVES,
+    action_changes,
+    actions,
+    messages,
+    outcomes,
+    suppressions,
+)
+from oracle_lib.storage.tables.activity import WINDOWS, activity, user_day_events, user_days, user_lessons
+from oracle_lib.storage.tables.base import metadata
+from oracle_lib.storage.tables.catalogue import courses, lessons
+from oracle_lib.storage.tables.events import (
+    dirty_user_days,
+    dirty_users,
+    event_keys,
+    events,
+    rejected_events,
+    sealed_days,
+    watermarks,
+)
+from oracle_lib.storage.tables.operations import imports, insights, reports, run_requests
+from oracle_lib.storage.tables.rules import rule_versions, rules, skips, user_tags
+from oracle_lib.storage.tables.segments import models, predictions, segment_changes, segment_counts, segments
+from oracle_lib.storage.tables.users import profile_changes, users
+
+__all__ = [
+    "ACTION_STATUSES",
+    "ACTION_TYPES",
+    "LEGAL_MOVES",
+    "WINDOWS",
+    "action_changes",
+    "actions",
+    "activity",
+    "api_keys",
+    "audit_log",
+    "courses",
+    "dirty_user_days",
+    "dirty_users",
+    "event_keys",
+    "events",
+    "imports",
+    "insights",
+    "lessons",
+    "messages",
+    "metadata",
+    "models",
+    "outcomes",
+    "predictions",
+    "profile_changes",
+    "rejected_events",
+    "reports",
+    "rule_versions",
+    "rules",
+    "run_requests",
+    "sealed_days",
+    "segment_changes",
+    "segment_counts",
+    "segments",
+    "skips",
+    "suppressions",
+    "user_day_events",
+    "user_days",
+    "user_lessons",
+    "user_tags",
+    "users",
+    "watermarks",
+]

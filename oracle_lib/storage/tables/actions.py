@@ -1,0 +1,147 @@
+"""Actions and the moves they may make, each move's history, what was delivered and what came of it.
+
+The migration adds a trigger that refuses every move that `LEGAL_MOVES` does not name.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from oracle_lib.storage.tables.base import Json, metadata, moment, serial_id, uuid_id
+
+ACTION_TYPES = ("email", "dm", "push", "post", "alert")
+
+LEGAL_MOVES: dict[str, frozenset[str]] = {
+    "pending": frozenset({"approved", "rejected", "expired", "superseded", "executed"}),
+    "approved": frozenset({"executing", "pending", "cancelled", "expired", "executed"}),
+    "executing": frozenset({"executed", "approved", "unknown", "failed", "skipped"}),
+    "unknown": frozenset({"executed", "approved", "failed"}),
+    "executed": frozenset(),
+    "failed": frozenset(),
+    "skipped": frozenset(),
+    "rejected": frozenset(),
+    "cancelled": frozenset(),
+    "expired": frozenset(),
+    "superseded": frozenset(),
+}
+ACTION_STATUSES = tuple(LEGAL_MOVES)
+
+
+def _one_of(column: str, words: tuple[str, ...]) -> sa.CheckConstraint:
+    listed = ", ".join(f"'{word}'" for word in words)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+actions = sa.Table(
+    "actions",
+    metadata,
+    uuid_id(),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("action_type", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, server_default="pending"),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="5"),
+    # Content.
+    sa.Column("template", sa.Text),
+    sa.Column("subject", sa.Text),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("metadata", Json),
+    sa.Column("content_hash", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("message_class", sa.Text, nullable=False, server_default="marketing"),
+    # Why it exists. `cause` names what a rule answers: once per cause, across versions of the rule.
+    sa.Column("triggered_by", sa.Text, nullable=False),
+    sa.Column("trigger_data", Json),
+    sa.Column("rule_id", sa.Uuid),
+    sa.Column("rule_version", sa.Integer),
+    sa.Column("cause", sa.Text),
+    # What was approved is what is sent: the payload is frozen with its hash.
+    sa.Column("approved_by", sa.Text),
+    moment("approved_at", nullable=True),
+    sa.Column("approved_hash", sa.Text),
+    sa.Column("payload", pg.BYTEA),
+    # Execution.
+    moment("scheduled_at", nullable=True),
+    moment("expires_at", nullable=True),
+    moment("next_attempt_at", nullable=True),
+    moment("first_attempt_at", nullable=True),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("fence", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("lease_owner", sa.Text),
+    moment("lease_until", nullable=True),
+    sa.Column("channel", sa.Text),
+    sa.Column("provider_id", sa.Text),
+    sa.Column("sent_hash", sa.Text),
+    moment("executed_at", nullable=True),
+    sa.Column("reason", sa.Text),
+    moment("created_at", default_now=True),
+    moment("updated_at", default_now=True),
+    _one_of("action_type", ACTION_TYPES),
+    _one_of("status", ACTION_STATUSES),
+    sa.CheckConstraint("priority BETWEEN 1 AND 10", name="priority"),
+    sa.UniqueConstraint("rule_id", "user_id", "cause"),
+    sa.UniqueConstraint("channel", "provider_id"),
+    sa.Index("ix_actions_user_id_status", "user_id", "status"),
+    sa.Index("ix_actions_status_scheduled_at", "status", "scheduled_at"),
+    sa.Index("ix_actions_action_type_created_at", "action_type", "created_at"),
+)
+
+# One row a move, written in the move's own transaction.
+action_changes = sa.Table(
+    "action_changes",
+    metadata,
+    serial_id(),
+    sa.Column("action_id", sa.Uuid, sa.ForeignKey(actions.c.id), nullable=False),
+    moment("at", default_now=True),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("verb", sa.Text, nullable=False),
+    sa.Column("old_status", sa.Text),
+    sa.Column("new_status", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    # The hash of what the actor was shown; none: they answered without naming what they saw.
+    sa.Column("shown_hash", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("detail", Json),
+    sa.Index("ix_action_changes_action_id", "action_id"),
+)
+
+# What the channel `outbox` delivered, and what users read in the product's inbox: kept as it was sent.
+messages = sa.Table(
+    "messages",
+    metadata,
+    uuid_id(),
+    sa.Column("action_id", sa.Uuid, nullable=False, unique=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("action_type", sa.Text, nullable=False),
+    sa.Column("idempotency_key", sa.Text, nullable=False, unique=True),
+    sa.Column("subject", sa.Text),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("payload", pg.BYTEA, nullable=False),
+    moment("delivered_at", default_now=True),
+    moment("read_at", nullable=True),
+    sa.Index("ix_messages_user_id_delivered_at", "user_id", "delivered_at"),
+)
+
+# opened, clicked, replied, converted and the rest: the first of each kind an action had.
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("action_id", sa.Uuid, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    moment("at"),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("message_id", sa.Text),
+    sa.Column("amount", sa.Numeric(12, 2)),
+    moment("recorded_at", default_now=True),
+    sa.CheckConstraint(
+        "kind IN ('delivered', 'opened', 'clicked', 'replied', 'converted', 'bounced', 'complained', 'unsubscribed')",
+        name="kind",
+    ),
+)
+
+suppressions = sa.Table(
+    "suppressions",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    moment("at", default_now=True),
+)

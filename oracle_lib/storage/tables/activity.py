@@ -1,0 +1,131 @@
+"""Counts per user and day, and the sliding windows over them. All derived: they can be rebuilt, row for row.
+
+A window of n days is a UTC day and the n - 1 before it. `acted` counts events the user did, never ones done to them.
+"""
+
+import sqlalchemy as sa
+
+from oracle_lib.storage.tables.base import Money, metadata, moment
+
+# The kinds that have a column of their own; every other name is counted in user_day_events.
+# `observe/catalogue.py` says what each means; a test holds the two together.
+EVENT_KINDS = (
+    "login",
+    "logout",
+    "page_view",
+    "session_start",
+    "signup",
+    "lesson_start",
+    "lesson_complete",
+    "module_complete",
+    "course_complete",
+    "course_withdrawn",
+    "quiz_pass",
+    "quiz_fail",
+    "certificate_download",
+    "note_created",
+    "community_post",
+    "community_comment",
+    "dm_sent",
+    "dm_read",
+    "email_sent",
+    "email_open",
+    "email_click",
+    "purchase",
+    "refund",
+    "upgrade",
+    "feedback_given",
+    "referral_shared",
+    "support_ticket",
+)
+HOURS = tuple(f"h{hour:02d}" for hour in range(24))
+
+# Measure -> the windows it is kept for, in days.
+WINDOWS: dict[str, tuple[int, ...]] = {
+    "acted": (1, 7, 30, 90),
+    "active_days": (7, 30, 90),
+    "lesson_complete": (1, 7, 30, 90),
+    "quiz_pass": (30,),
+    "quiz_fail": (7, 30),
+    "community": (30,),
+    "seconds": (7, 30),
+    "email_sent": (90,),
+    "email_open": (90,),
+    "email_click": (90,),
+    "dm_sent": (90,),
+    "dm_read": (90,),
+}
+LIFETIME_COUNTS = (
+    "lesson_complete",
+    "module_complete",
+    "course_complete",
+    "course_withdrawn",
+    "purchase",
+    "upgrade",
+    "unpriced",
+)
+
+
+def _count(name: str) -> sa.Column:
+    return sa.Column(name, sa.Integer, nullable=False, server_default="0")
+
+
+user_days = sa.Table(
+    "user_days",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    _count("events"),
+    _count("acted"),
+    _count("sessions"),
+    _count("seconds"),
+    sa.Column("revenue", Money, nullable=False, server_default="0"),
+    sa.Column("refunds", Money, nullable=False, server_default="0"),
+    _count("unpriced"),
+    moment("first_acted_at", nullable=True),
+    moment("last_acted_at", nullable=True),
+    *(_count(kind) for kind in EVENT_KINDS),
+    *(_count(hour) for hour in HOURS),
+    sa.Index("ix_user_days_day", "day"),
+)
+
+user_day_events = sa.Table(
+    "user_day_events",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("event", sa.Text, primary_key=True),
+    _count("n"),
+)
+
+# Which lessons a user completed on a day: progress counts distinct ones, long after the events are gone.
+user_lessons = sa.Table(
+    "user_lessons",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("course_id", sa.Text, primary_key=True),
+    sa.Column("lesson_id", sa.Text, primary_key=True),
+)
+
+activity = sa.Table(
+    "activity",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    # The first day with any event at all, and the first and last on which the user acted.
+    sa.Column("first_seen_on", sa.Date),
+    sa.Column("first_active_on", sa.Date),
+    sa.Column("last_active_on", sa.Date),
+    moment("last_active_at", nullable=True),
+    sa.Column("last_lesson_on", sa.Date),
+    sa.Column("last_course_complete_on", sa.Date),
+    sa.Column("revenue", Money, nullable=False, server_default="0"),
+    sa.Column("refunds", Money, nullable=False, server_default="0"),
+    *(_count(f"{kind}_total") for kind in LIFETIME_COUNTS),
+    *(_count(f"{measure}_{days}d") for measure, windows in WINDOWS.items() for days in windows),
+    _count("active_weeks_4"),
+    # The course with the newest completed lesson, and how far the user is in it.
+    sa.Column("course_id", sa.Text),
+    sa.Column("lessons_done", sa.Integer),
+    sa.Column("lessons_in_course", sa.Integer),
+)

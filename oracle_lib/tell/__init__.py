@@ -1,0 +1,1 @@
+"""WHAT PEOPLE READ: reports and explanations, every figure from SQL."""

@@ -1,0 +1,107 @@
+"""One embedded PostgreSQL 18 for the whole test session, a database of its own for each test that asks for one.
+
+Workers of pytest-xdist share the server through a folder; the first to come starts it, the last to leave stops it.
+"""
+
+import fcntl
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from oracle_lib.storage.embedded import EmbeddedServer
+from oracle_lib.storage.engine import Store, psycopg_url
+from oracle_lib.storage.migrate import migrate
+
+_TEMPLATE = "oracle_template"
+_numbers = itertools.count()
+# Durability of the test server is not what tests measure; guarantees that kill it start a server of their own.
+_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "256MB"}
+
+FULL = os.environ.get("ORACLE_FULL") == "1"
+NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+
+
+@contextmanager
+def _counted(folder: Path) -> Iterator[int]:
+    """Hold the folder's lock and yield how many workers are using it; the caller writes the new number."""
+    with (folder / "users").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        yield int(file.read() or 0)
+
+
+def _write(folder: Path, count: int) -> None:
+    (folder / "users").write_text(str(count))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """The session's PostgreSQL, with a migrated template database."""
+    shared = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = Path(tempfile.gettempdir()) / f"oracle-test-{shared}"
+    folder.mkdir(exist_ok=True)
+    found = EmbeddedServer(folder, config=_FAST)
+    with _counted(folder) as users:
+        if users == 0:
+            found.start()
+            store = Store(found.ensure_database(_TEMPLATE))
+            with store.transaction() as conn:
+                migrate(conn)
+            store.close()
+        _write(folder, users + 1)
+    yield found
+    with _counted(folder) as users:
+        _write(folder, users - 1)
+        if users == 1:
+            found.stop("immediate")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database_url(server: EmbeddedServer) -> Iterator[str]:
+    """The address of a fresh, migrated database that is gone after the test."""
+    name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}_{next(_numbers)}"
+    yield server.ensure_database(name, template=_TEMPLATE)
+    engine = sa.create_engine(psycopg_url(server.url("postgres")), isolation_level="AUTOCOMMIT")
+    with engine.connect() as conn:
+        conn.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    engine.dispose()
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """The fresh database, for tests that need several transactions."""
+    made = Store(database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def conn(store: Store) -> Iterator[Connection]:
+    """One open transaction on the fresh database."""
+    with store.engine.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The moment tests stand at: a Wednesday at noon, UTC."""
+    return NOW
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data; its absence is the one reason to skip."""
+    folder = os.environ.get("ORACLE_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("ORACLE_DATA names no folder of real data")
+    return Path(folder)
