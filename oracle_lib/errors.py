@@ -2,6 +2,8 @@
 
     OracleError
     ├── Invalid       the input is wrong: names the field and the fix            (HTTP 422)
+    ├── Unknown       the caller is nobody we know: no key, or not a valid one   (HTTP 401)
+    ├── Forbidden     the caller is known and may not do this                    (HTTP 403)
     ├── NotFound      nothing has that id                                        (HTTP 404)
     ├── Conflict      the thing has moved on: carries its current state          (HTTP 409)
     ├── Transient     try again later: nothing was stored, nothing was sent      (HTTP 503)
@@ -25,6 +27,14 @@ class Invalid(OracleError):
         super().__init__(message)
         self.field = field
         self.code = code
+
+
+class Unknown(OracleError):
+    """The caller did not show who they are. It never says which part of the key was wrong."""
+
+
+class Forbidden(OracleError):
+    """The caller is known and lacks the scope."""
 
 
 class NotFound(OracleError):

@@ -94,10 +94,10 @@ def parse(raw: bytes, received_at: datetime, limits: Limits) -> Event:
 
 def check(body: WireEvent, received_at: datetime, limits: Limits) -> Event:
     """Check a decoded event; as `parse`."""
-    _check_id("userId", body.user_id)
+    check_id("userId", body.user_id)
     for name, value in (("sessionId", body.session_id), ("messageId", body.message_id), ("source", body.source)):
         if value is not None:
-            _check_id(name, value)
+            check_id(name, value)
     if not catalogue.is_valid_name(body.event):
         raise Invalid(
             f"`event` must be snake_case, start with a letter and have at most 100 characters, e.g. `lesson_complete`; "
@@ -110,7 +110,7 @@ def check(body: WireEvent, received_at: datetime, limits: Limits) -> Event:
             "`source` oracle is reserved for ORACLE's own deliveries.", field="source", code="reserved_source"
         )
     facts = body.metadata or {}
-    encoded = _check_metadata(body.metadata)
+    encoded = encode_facts("metadata", body.metadata)
     return Event(
         user_id=body.user_id,
         event=body.event,
@@ -132,7 +132,8 @@ def _wrong_shape(message: str) -> Invalid:
     return Invalid(f"{message}.", field=place.group(1) if place else None, code="wrong_type")
 
 
-def _check_id(name: str, value: str) -> None:
+def check_id(name: str, value: str) -> None:
+    """Refuse an id that is empty, longer than 200 characters or cannot be stored. `name` is the wire's name of it."""
     if not value.strip():
         raise Invalid(f"`{name}` must not be empty.", field=name, code="empty_id")
     if len(value) > MAX_ID:
@@ -141,44 +142,49 @@ def _check_id(name: str, value: str) -> None:
         raise Invalid(f"`{name}` holds a NUL or half a surrogate pair; remove it.", field=name, code="bad_character")
 
 
-def _check_metadata(metadata: dict[str, object] | None) -> str | None:
-    if metadata is None:
+def encode_facts(name: str, facts: dict[str, object] | None) -> str | None:
+    """Return a JSON object in the form in which it is stored; refuse what PostgreSQL or a reader could not take.
+
+    At most 32 levels, 255 keys an object and 32 KB; no NUL, no half surrogate pair, no number that is not finite.
+    """
+    if facts is None:
         return None
-    for key_or_text in _texts(metadata, depth=1):
+    for key_or_text in _texts(name, facts, depth=1):
         if _FORBIDDEN.search(key_or_text):
             raise Invalid(
-                "`metadata` holds a NUL or half a surrogate pair; remove it.", field="metadata", code="bad_character"
+                f"`{name}` holds a NUL or half a surrogate pair; remove it.", field=name, code="bad_character"
             )
-    encoded = _encoder.encode(metadata)
+    try:
+        encoded = _encoder.encode(facts)
+    except OverflowError as error:
+        raise Invalid(f"`{name}` holds a number that is too large.", field=name, code="bad_number") from error
     if len(encoded) > MAX_METADATA_BYTES:
-        raise Invalid(
-            f"`metadata` has {len(encoded)} bytes; at most {MAX_METADATA_BYTES}.", field="metadata", code="too_large"
-        )
+        raise Invalid(f"`{name}` has {len(encoded)} bytes; at most {MAX_METADATA_BYTES}.", field=name, code="too_large")
     return encoded.decode()
 
 
-def _texts(value: object, depth: int) -> Iterator[str]:
+def _texts(name: str, value: object, depth: int) -> Iterator[str]:
     """Yield every string of a JSON value; refuse what is too deep, too wide, or no finite number."""
     if depth > MAX_DEPTH:
-        raise Invalid(f"`metadata` is nested deeper than {MAX_DEPTH}.", field="metadata", code="too_deep")
+        raise Invalid(f"`{name}` is nested deeper than {MAX_DEPTH}.", field=name, code="too_deep")
     match value:
         case str():
             yield value
         case float() if not math.isfinite(value):
-            raise Invalid("`metadata` holds a number that is not finite.", field="metadata", code="bad_number")
+            raise Invalid(f"`{name}` holds a number that is not finite.", field=name, code="bad_number")
         case dict():
             if len(value) > MAX_KEYS:
                 raise Invalid(
-                    f"`metadata` has an object of {len(value)} keys; at most {MAX_KEYS}.",
-                    field="metadata",
+                    f"`{name}` has an object of {len(value)} keys; at most {MAX_KEYS}.",
+                    field=name,
                     code="too_many_keys",
                 )
             for key, item in value.items():
                 yield key
-                yield from _texts(item, depth + 1)
+                yield from _texts(name, item, depth + 1)
         case list():
             for item in value:
-                yield from _texts(item, depth + 1)
+                yield from _texts(name, item, depth + 1)
 
 
 def _created_at(timestamp: datetime | None, received_at: datetime, limits: Limits) -> datetime:
@@ -258,5 +264,5 @@ def _reference(facts: dict[str, object], name: str) -> str | None:
         value = str(value)
     if not isinstance(value, str):
         raise Invalid(f"`metadata.{name}` must be a string.", field=f"metadata.{name}", code="wrong_type")
-    _check_id(f"metadata.{name}", value)
+    check_id(f"metadata.{name}", value)
     return value
