@@ -16,7 +16,8 @@ segments = sa.Table(
     sa.Column("engagement_level", sa.Text, nullable=False, server_default="new"),
     sa.Column("engagement_score", sa.Integer, nullable=False, server_default="50"),
     sa.Column("churn_risk", sa.Float, nullable=False, server_default="0"),
-    sa.Column("churn_level", sa.Text, nullable=False, server_default="low"),
+    # Empty until the first scoring, so that a first level is no change of level.
+    sa.Column("churn_level", sa.Text),
     sa.Column("churn_reason", sa.Text),
     sa.Column("lifecycle", sa.Text, nullable=False, server_default="lead"),
     sa.Column("persona", sa.Text),
@@ -95,7 +96,6 @@ predictions = sa.Table(
     sa.Column("target", sa.Text, primary_key=True),
     sa.Column("probability", sa.Float, nullable=False),
     sa.Column("model_id", sa.Uuid, nullable=False),
-    sa.Column("as_of", sa.Date, nullable=False),
     moment("created_at", default_now=True),
     moment("updated_at", default_now=True),
     sa.CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),

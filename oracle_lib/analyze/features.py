@@ -1,0 +1,67 @@
+"""The one definition of every number that segments, predictions and rules stand on.
+
+Everything is an expression of a user's state at the end of a day: the current day, a past one (backfill, dry run) or
+the many past days a model is trained on. Nothing here can see beyond `as_of`.
+"""
+
+from datetime import timedelta
+
+import ibis
+
+from oracle_lib.observe.activity import activity_expr
+from oracle_lib.observe.moments import Moments
+from oracle_lib.storage.relations import relation
+from oracle_lib.storage.tables import activity, user_days, users
+
+# A user who never acted is as silent as their profile is old; the day they joined counts as the last sign of life.
+_SECONDS_A_DAY = 86400.0
+
+
+def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: bool = False) -> ibis.Table:
+    """Return one row a moment and user who had joined by its end: activity and what follows from it.
+
+    Adds to the columns of `activity`: `as_of`, `joined_on`; `days_joined` and `days_silent` in whole days; `recency`,
+    the time since the last own act in days, with its fraction. `current` reads the table `activity`, which must stand
+    for the one moment; otherwise the windows are worked out from `user_days`. `only` (user_id) limits the users.
+    """
+    people = relation(users)
+    people = people.select(
+        user_id=people.id, profile_joined_on=people.joined_at.date(), profile_made_on=people.created_at.date()
+    )
+    if only is not None:
+        people = people.semi_join(only, "user_id")
+    people = moments.attach(people).select("as_of", "user_id", "profile_joined_on", "profile_made_on")
+    counted = moments.attach(relation(activity)) if current else activity_expr(moments, only)
+    state = people.left_join(counted, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
+    joined_on = ibis.coalesce(state.profile_joined_on, state.first_seen_on, state.profile_made_on)
+    state = state.mutate(joined_on=joined_on).drop("profile_joined_on", "profile_made_on")
+    state = state.filter(state.joined_on <= state.as_of)
+    seen_on = ibis.coalesce(state.last_active_on, state.joined_on)
+    last_act = ibis.coalesce(state.last_active_at.epoch_seconds().cast("float64"), _epoch(state.joined_on))
+    return state.mutate(
+        days_joined=_days_between(state.joined_on, state.as_of),
+        days_silent=_days_between(seen_on, state.as_of),
+        recency=(_epoch(state.as_of) + _SECONDS_A_DAY - last_act) / _SECONDS_A_DAY,
+        **{name: state[name].fill_null(0) for name in _COUNTS},
+    )
+
+
+def acted_between_expr(moments: Moments, horizon: timedelta) -> ibis.Table:
+    """Return (as_of, user_id) of users who acted within the horizon after a moment: the label of churn is absence."""
+    d = relation(user_days)
+    d = d.filter(d.acted > 0).select("user_id", "day")
+    seen = moments.attach(d)
+    after = (seen.day > seen.as_of) & (_days_between(seen.as_of, seen.day) <= horizon.days)
+    return seen.filter(after).select("as_of", "user_id").distinct()
+
+
+def _days_between(earlier: ibis.Value, later: ibis.Value) -> ibis.Value:
+    return ((_epoch(later) - _epoch(earlier)) / _SECONDS_A_DAY).cast("int32")
+
+
+def _epoch(day: ibis.Value) -> ibis.Value:
+    return day.cast("timestamp").epoch_seconds().cast("float64")
+
+
+# Counts are unknown for a user without any event only in the sense that they are zero.
+_COUNTS = tuple(column.name for column in activity.columns if column.server_default is not None)
