@@ -3,6 +3,7 @@
 Each is an environment variable with the prefix `ORACLE_`. Bad values are refused at start with the variable's name.
 """
 
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -42,6 +43,9 @@ class Settings(BaseSettings):
     conversion_days: int = Field(7, ge=1, description="An action is credited with its goal for so many days.")
     action_expiry_hours: int = Field(72, ge=1, description="A pending action expires after so many hours.")
     lease_seconds: int = Field(60, ge=5, description="How long a claimed action belongs to its executor.")
+    first_day: date = Field(date(2012, 1, 1), description="The first day that can be computed; nothing older is.")
+    remind_hours: int = Field(24, ge=1, description="People are reminded, once a day, of pending actions older than so.")
+    run_log_days: int = Field(30, ge=1, description="Dagster's own records of finished runs are kept so many days.")
     alert_webhook_url: str | None = Field(None, description="Where alerts go besides the log: any URL that takes JSON.")
 
     @property
