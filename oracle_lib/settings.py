@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+
 
 class Settings(BaseSettings):
     """One installation's settings; an installation serves one academy."""
@@ -29,6 +31,11 @@ class Settings(BaseSettings):
     )
     api_host: str = Field("127.0.0.1", description="Address the API listens on.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port of the API and the panel.")
+    api_hosts: str = Field(
+        "",
+        description="Names the API answers to, with commas between them; `*` for any. Empty: this machine's own names "
+        "if it listens on loopback, otherwise any.",
+    )
     dagster_host: str = Field("127.0.0.1", description="Address of the Dagster web server, which has no login.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster web server.")
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="The installation's one currency, ISO 4217.")
@@ -42,9 +49,17 @@ class Settings(BaseSettings):
     value_medium: int = Field(100, ge=0, description="LTV from which a user is of medium value, in the currency.")
     conversion_days: int = Field(7, ge=1, description="An action is credited with its goal for so many days.")
     action_expiry_hours: int = Field(72, ge=1, description="A pending action expires after so many hours.")
+    messages_per_user_per_day: int = Field(
+        2, ge=1, description="Rules send a user at most so many messages in a UTC day; the most urgent win."
+    )
+    consent_by_default: bool = Field(
+        True, description="Whether rules may use a channel of which a profile's consent says nothing."
+    )
     lease_seconds: int = Field(60, ge=5, description="How long a claimed action belongs to its executor.")
     first_day: date = Field(date(2012, 1, 1), description="The first day that can be computed; nothing older is.")
-    remind_hours: int = Field(24, ge=1, description="People are reminded, once a day, of pending actions older than so.")
+    remind_hours: int = Field(
+        24, ge=1, description="People are reminded, once a day, of pending actions older than so."
+    )
     run_log_days: int = Field(30, ge=1, description="Dagster's own records of finished runs are kept so many days.")
     alert_webhook_url: str | None = Field(None, description="Where alerts go besides the log: any URL that takes JSON.")
 
@@ -52,6 +67,17 @@ class Settings(BaseSettings):
     def home_path(self) -> Path:
         """The home folder, absolute, with `~` expanded."""
         return self.home.expanduser().absolute()
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the API can be reached from this machine only."""
+        return self.api_host in LOOPBACK
+
+    @property
+    def host_names(self) -> list[str]:
+        """The names in `api_hosts`, or what stands for an empty one."""
+        named = [name.strip() for name in self.api_hosts.split(",") if name.strip()]
+        return named or (list(LOOPBACK) if self.on_loopback else ["*"])
 
 
 @lru_cache(maxsize=1)

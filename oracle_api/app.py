@@ -1,0 +1,69 @@
+"""The application: routes, what wraps them, and how a server starts it.
+
+    uvicorn oracle_api.app:from_environment --factory
+
+Read it as a request travels: security headers, the last resort for errors, the host's name, the body's size, then a
+route that needs a key.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from oracle_api import auth, errors
+from oracle_api.deps import Edge
+from oracle_api.errors import LastResort
+from oracle_api.headers import SecurityHeaders
+from oracle_api.limits import BodyLimit
+from oracle_api.routes import courses, events, health, segments, users
+from oracle_lib import settings as environment
+from oracle_lib.errors import Permanent
+from oracle_lib.settings import Settings
+from oracle_lib.storage.engine import Store
+
+_KEYED: tuple[APIRouter, ...] = (events.router, users.router, courses.router, segments.router)
+_OPEN: tuple[APIRouter, ...] = (health.router,)
+_POOL = 10
+
+
+def create_app(store: Store, settings: Settings) -> FastAPI:
+    """Return the application over a store. It connects with the first request; the caller closes the store.
+
+    Raises `Permanent` for a route that is neither public nor names the scope it takes.
+    """
+    app = FastAPI(title="ORACLE", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.state.edge = Edge.of(store, settings)
+    for router in _KEYED:
+        app.include_router(router, dependencies=[Depends(auth.presented)])
+    for router in _OPEN:
+        app.include_router(router)
+    errors.install(app)
+    # The last one added is the first a request meets.
+    app.add_middleware(BodyLimit)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.host_names, www_redirect=False)
+    app.add_middleware(LastResort)
+    app.add_middleware(SecurityHeaders)
+    auth.check_closed(app)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """Return the application as the environment describes it: what a server is given as its factory."""
+    settings = environment.get()
+    if settings.database_url is None:
+        raise Permanent("ORACLE_DATABASE_URL is not set. `oracle up` sets it for the server it starts.")
+    store = Store(settings.database_url, pool_size=_POOL)
+    app = create_app(store, settings)
+    app.router.lifespan_context = _closing(store)
+    return app
+
+
+def _closing(store: Store) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        store.close()
+
+    return lifespan

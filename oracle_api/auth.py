@@ -1,0 +1,73 @@
+"""Who may call what. Closed by default: a route that names no scope does not start, and only `PUBLIC` needs no key.
+
+A key comes as `Authorization: Bearer ork_...` or `X-API-Key: ork_...`, never in the URL. One with a wrong form or
+checksum is refused before the database is asked. Proved by `tests/security/test_s1_every_route_needs_a_key.py`.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import iter_route_contexts
+
+from oracle_api.deps import Conn, Now
+from oracle_lib import access
+from oracle_lib.access import Caller, Presented
+from oracle_lib.errors import Forbidden, Permanent, Unknown
+
+# Routes without a key: they show nothing about anybody. The panel's page asks for itself, see `panel/pages.py`.
+PUBLIC = frozenset({"/healthz", "/readyz", "/admin/oracle", "/admin/oracle/static/{name}"})
+
+
+async def presented(request: Request) -> Presented:
+    """Return the key that came with the request, its form checked. Raises `Unknown`."""
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    key = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "").strip()
+    if not key:
+        raise Unknown("An API key is needed: send `Authorization: Bearer ork_...`.")
+    return access.parse(key)
+
+
+class Needs:
+    """The dependency by which a route says which scope it takes; gives the handler the `Caller`."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+
+    def __call__(self, key: Annotated[Presented, Depends(presented)], conn: Conn, now: Now) -> Caller:
+        """Return who calls. Raises `Unknown` or `Forbidden`."""
+        caller = access.verify(conn, key, now)
+        if not caller.may(self.scope):
+            raise Forbidden(f"This key lacks the scope {self.scope}.")
+        return caller
+
+
+def needs(scope: str) -> Any:
+    """Return the dependency on a scope. Raises ValueError for a word that is none."""
+    if scope not in access.SCOPES:
+        raise ValueError(f"there is no scope {scope}")
+    return Depends(Needs(scope))
+
+
+def routes(app: FastAPI) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """Yield method, path and needed scopes of every route of `app`."""
+    for route in iter_route_contexts(app.routes):
+        dependant = getattr(route, "dependant", None)
+        scopes = frozenset(_scopes(dependant)) if dependant is not None else frozenset()
+        for method in sorted((route.methods or {"GET"}) - {"HEAD"}):
+            yield method, route.path or "", scopes
+
+
+def check_closed(app: FastAPI) -> None:
+    """Refuse to start with a route that is not public and names no scope."""
+    for method, path, scopes in routes(app):
+        if not scopes and path not in PUBLIC:
+            raise Permanent(f"{method} {path} names no scope; say `needs(...)` or add it to PUBLIC.")
+
+
+def _scopes(dependant: Dependant) -> Iterator[str]:
+    for one in dependant.dependencies:
+        if isinstance(one.call, Needs):
+            yield one.call.scope
+        yield from _scopes(one)

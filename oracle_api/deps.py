@@ -1,0 +1,87 @@
+"""What a handler is given: one transaction a request, the time, and the settings.
+
+The transaction commits after the handler has returned and before its answer is sent, so a 2xx is true when it is read;
+any exception rolls it back. At most as many requests as the pool has connections are inside a transaction at once: the
+rest wait here, without a thread, and are answered 503 if their turn does not come.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+import anyio
+from fastapi import Depends, Request
+from fastapi.concurrency import contextmanager_in_threadpool
+from sqlalchemy import Connection
+from sqlalchemy.pool import QueuePool
+
+from oracle_lib import clock
+from oracle_lib.errors import Transient
+from oracle_lib.settings import Settings
+from oracle_lib.storage.engine import Store
+
+_TURN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What the application was made with; one a process."""
+
+    store: Store
+    settings: Settings
+    turns: anyio.Semaphore
+
+    @classmethod
+    def of(cls, store: Store, settings: Settings) -> "Edge":
+        """Return the edge with as many turns as the store keeps connections."""
+        pool = store.engine.pool
+        return cls(store, settings, anyio.Semaphore(pool.size() if isinstance(pool, QueuePool) else 1))
+
+
+def edge(request: Request) -> Edge:
+    """Return what the application was made with."""
+    found: Edge = request.app.state.edge
+    return found
+
+
+async def connection(request: Request) -> AsyncIterator[Connection]:
+    """Open the request's transaction; commit it when the handler is done, before the answer leaves."""
+    here = edge(request)
+    try:
+        with anyio.fail_after(_TURN_SECONDS):
+            await here.turns.acquire()
+    except TimeoutError as error:
+        raise Transient("Too many requests at once. Nothing was stored; send it again.", retry_after=2) from error
+    try:
+        async with contextmanager_in_threadpool(here.store.transaction()) as conn:
+            yield conn
+    finally:
+        here.turns.release()
+
+
+async def now() -> datetime:
+    """Return the moment at which the request is answered: the one reading of the clock in the API."""
+    return clock.now()
+
+
+async def settings(request: Request) -> Settings:
+    """Return the installation's settings."""
+    return edge(request).settings
+
+
+async def store(request: Request) -> Store:
+    """Return the store, for the one thing that needs several transactions: sending."""
+    return edge(request).store
+
+
+async def body(request: Request) -> bytes:
+    """Return the raw body."""
+    return await request.body()
+
+
+Conn = Annotated[Connection, Depends(connection, scope="function")]
+Now = Annotated[datetime, Depends(now)]
+Config = Annotated[Settings, Depends(settings)]
+Sender = Annotated[Store, Depends(store)]
+Body = Annotated[bytes, Depends(body)]
