@@ -98,7 +98,8 @@ def put(conn: Connection, user_id: str, change: ProfileChange, *, source: str, n
     """
     wire.check_id("userId", user_id)
     checked = _checked(change)
-    made = conn.execute(insert(users).values(id=user_id, created_at=now).on_conflict_do_nothing()).rowcount
+    fresh = insert(users).values(id=user_id, created_at=now).on_conflict_do_nothing().returning(users.c.id)
+    made = conn.scalar(fresh) is not None
     old = _profile(conn.execute(sa.select(*_COLUMNS).where(users.c.id == user_id).with_for_update()).one())
     new = _applied(old, checked)
     changes = _differences(old, new)
