@@ -14,11 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.storage.embedded import EmbeddedServer
-from oracle_lib.storage.engine import Store, psycopg_url
+from oracle_lib.storage.engine import Store
 from oracle_lib.storage.migrate import migrate
 
 _TEMPLATE = "oracle_template"
@@ -66,15 +65,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def fresh_database(server: EmbeddedServer) -> Iterator[str]:
+    """Make a migrated database and drop it afterwards."""
+    name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}_{next(_numbers)}"
+    yield server.ensure_database(name, template=_TEMPLATE)
+    server.drop_database(name)
+
+
 @pytest.fixture
 def database_url(server: EmbeddedServer) -> Iterator[str]:
     """The address of a fresh, migrated database that is gone after the test."""
-    name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}_{next(_numbers)}"
-    yield server.ensure_database(name, template=_TEMPLATE)
-    engine = sa.create_engine(psycopg_url(server.url("postgres")), isolation_level="AUTOCOMMIT")
-    with engine.connect() as conn:
-        conn.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    engine.dispose()
+    with fresh_database(server) as url:
+        yield url
 
 
 @pytest.fixture
@@ -83,6 +86,15 @@ def store(database_url: str) -> Iterator[Store]:
     made = Store(database_url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def second_store(server: EmbeddedServer) -> Iterator[Store]:
+    """Another fresh database, to compare with."""
+    with fresh_database(server) as url:
+        made = Store(url)
+        yield made
+        made.close()
 
 
 @pytest.fixture

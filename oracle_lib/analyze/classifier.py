@@ -151,10 +151,10 @@ def _lifecycle(state: ibis.Table, settings: Settings) -> ibis.Value:
 def _progress(state: ibis.Table) -> ibis.Value:
     """Return percent of the course's lessons done; unknown without the course in the catalogue."""
     share = state.lessons_done.cast("float64") / state.lessons_in_course.nullif(0)
-    return ibis.least((share * 100).round(), 100).cast("int32")
+    return (share * 100).round().cast("int32")
 
 
 def _by_level(conn: Connection) -> dict[str, int]:
     s = segments.c.engagement_level
-    found: dict[str, int] = dict(conn.execute(sa.select(s, sa.func.count()).group_by(s)).tuples().all())
+    found: dict[str, int] = {row[0]: row[1] for row in conn.execute(sa.select(s, sa.func.count()).group_by(s))}
     return {level: found.get(level, 0) for level in LEVELS}

@@ -234,5 +234,5 @@ def _store(
 
 def _by_level(conn: Connection) -> dict[str, int]:
     level = segments.c.churn_level
-    found: dict[str, int] = dict(conn.execute(sa.select(level, sa.func.count()).group_by(level)).tuples().all())
+    found: dict[str, int] = {row[0]: row[1] for row in conn.execute(sa.select(level, sa.func.count()).group_by(level))}
     return {name: found.get(name, 0) for name in ("low", "medium", "high", "critical")}

@@ -31,6 +31,7 @@ from oracle_lib.storage.tables import (
 from oracle_lib.storage.tables.activity import EVENT_KINDS, HOURS, LIFETIME_COUNTS
 
 _WEEKS = 4
+_READ = ("user_id", "event", "session_id", "created_at", "seconds", "amount", "course_id", "lesson_id")
 _PAIR = ("user_id", "day")
 
 
@@ -209,7 +210,7 @@ def _events(first: date, end: date, pairs: ibis.Table | None) -> ibis.Table:
     """Return the events of days in [first, end) with their day: every read of events bounds created_at."""
     e = relation(events)
     e = e.filter((e.created_at >= ibis.literal(start_of(first))) & (e.created_at < ibis.literal(start_of(end))))
-    e = e.mutate(day=e.created_at.date())
+    e = e.select(*_READ, day=e.created_at.date())
     return e if pairs is None else e.semi_join(pairs, list(_PAIR))
 
 

@@ -8,14 +8,19 @@ and its exit handler counts the processes that opened it, so we use its binaries
 import os
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy import Connection, NullPool
+from sqlalchemy.dialects import postgresql
 
 from oracle_lib.errors import Permanent
 from oracle_lib.storage.engine import psycopg_url
 
 _START_SECONDS = 300
+_quoted = postgresql.dialect().identifier_preparer.quote
 _CONFIG = {
     # A table of daily partitions takes one lock a partition in every statement that cannot prune.
     "max_locks_per_transaction": "1024",
@@ -77,14 +82,22 @@ class EmbeddedServer:
 
     def ensure_database(self, name: str, *, template: str | None = None) -> str:
         """Make a database if it is not there, and return its address."""
-        engine = sa.create_engine(psycopg_url(self.url("postgres")), isolation_level="AUTOCOMMIT")
-        with engine.connect() as conn:
+        with self._maintenance() as conn:
             if conn.scalar(sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name}) is None:
-                quote = engine.dialect.identifier_preparer.quote
-                made_from = f" TEMPLATE {quote(template)}" if template else ""
-                conn.exec_driver_sql(f"CREATE DATABASE {quote(name)}{made_from}")
-        engine.dispose()
+                made_from = f" TEMPLATE {_quoted(template)}" if template else ""
+                conn.exec_driver_sql(f"CREATE DATABASE {_quoted(name)}{made_from}")
         return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, ending whoever is connected to it; fine when it is not there."""
+        with self._maintenance() as conn:
+            conn.exec_driver_sql(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
+
+    @contextmanager
+    def _maintenance(self) -> Iterator[Connection]:
+        engine = sa.create_engine(psycopg_url(self.url("postgres")), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as conn:
+            yield conn
 
     def binary(self, name: str) -> Path:
         """Return the path of one of the server's programs, such as `pg_dump`."""

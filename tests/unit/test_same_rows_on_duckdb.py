@@ -1,0 +1,90 @@
+"""One definition, any engine: the expressions of the stages give the same rows on DuckDB as on PostgreSQL."""
+
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+
+import duckdb
+import ibis
+import pytest
+import sqlalchemy as sa
+from ibis.backends.sql.datatypes import DuckDBType
+from sqlalchemy import Connection
+
+from oracle_lib.analyze.classifier import segment_expr
+from oracle_lib.analyze.features import state_expr
+from oracle_lib.analyze.predictor import Model, risk_expr
+from oracle_lib.observe import activity
+from oracle_lib.observe.moments import OneDay
+from oracle_lib.storage import tables
+from oracle_lib.storage.embedded import EmbeddedServer
+from oracle_lib.storage.engine import Store
+from oracle_lib.storage.publish import compiled, run
+from oracle_lib.storage.relations import relation
+from tests import world
+from tests.conftest import NOW, fresh_database
+
+READ = (tables.events, tables.users, tables.user_days, tables.user_lessons, tables.activity, tables.lessons)
+AS_OF = date(2026, 3, 4)
+MODEL = Model(id="00000000-0000-7000-8000-000000000000", version=1, intercept=-2.5, slope=1.1)
+
+
+@pytest.fixture(scope="module")
+def academy(server: EmbeddedServer) -> Iterator[Connection]:
+    """A few hundred users with courses, in PostgreSQL."""
+    with fresh_database(server) as url:
+        store = Store(url)
+        with store.engine.connect() as conn:
+            conn.execute(sa.insert(tables.courses), [{"id": f"c{n}", "title": f"Course {n}"} for n in range(2)])
+            conn.execute(
+                sa.insert(tables.lessons),
+                [
+                    {"course_id": f"c{c}", "id": f"l{n}", "title": "x", "position": n}
+                    for c in range(2)
+                    for n in range(9)
+                ],
+            )
+            world.post(conn, list(world.events(5000, users=150, until=NOW, days=100, seed=11)), NOW)
+            world.run_stages(conn, AS_OF)
+            yield conn
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def duck(academy: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The same stored rows in DuckDB."""
+    copied = tmp_path_factory.mktemp("rows")
+    with duckdb.connect() as there:
+        there.execute("SET TimeZone = 'UTC'")
+        for table in READ:
+            schema = relation(table).schema()
+            columns = ", ".join(f'"{name}" {DuckDBType.to_string(kind)}' for name, kind in schema.items())
+            there.execute(f"CREATE TABLE {table.name} ({columns})")
+            file = copied / f"{table.name}.csv"
+            with academy.connection.cursor() as cursor, cursor.copy(f"COPY (TABLE {table.name}) TO STDOUT CSV") as rows:
+                file.write_bytes(b"".join(rows))
+            there.execute(f"COPY {table.name} FROM '{file}' (FORMAT csv, HEADER false)")
+        yield there
+
+
+EXPRESSIONS: dict[str, Callable[[], ibis.Table]] = {
+    "user_days": lambda: activity.user_days_expr(AS_OF - timedelta(days=100), AS_OF + timedelta(days=1)),
+    "user_day_events": lambda: activity.user_day_events_expr(AS_OF - timedelta(days=100), AS_OF),
+    "user_lessons": lambda: activity.user_lessons_expr(AS_OF - timedelta(days=100), AS_OF),
+    "activity": lambda: activity.activity_expr(OneDay(AS_OF)),
+    "activity of a past day": lambda: activity.activity_expr(OneDay(AS_OF - timedelta(days=33))),
+    "segments": lambda: segment_expr(state_expr(OneDay(AS_OF), current=True), world.SETTINGS),
+    "segments of a past day": lambda: segment_expr(state_expr(OneDay(AS_OF - timedelta(days=20))), world.SETTINGS),
+    "churn with a model": lambda: risk_expr(state_expr(OneDay(AS_OF)), MODEL),
+    "churn without a model": lambda: risk_expr(state_expr(OneDay(AS_OF)), None),
+}
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_an_expression_gives_the_same_rows_on_both_engines(
+    academy: Connection, duck: duckdb.DuckDBPyConnection, name: str
+) -> None:
+    expression = EXPRESSIONS[name]()
+    here = sorted((tuple(row) for row in run(academy, compiled(expression))), key=repr)
+    there = duck.execute(str(ibis.to_sql(expression, dialect="duckdb"))).fetchall()
+    assert len(here) > 50
+    assert sorted((tuple(row) for row in there), key=repr) == here
