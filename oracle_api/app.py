@@ -17,13 +17,22 @@ from oracle_api.deps import Edge
 from oracle_api.errors import LastResort
 from oracle_api.headers import SecurityHeaders
 from oracle_api.limits import BodyLimit
-from oracle_api.routes import courses, events, health, segments, users
+from oracle_api.routes import actions, ceo_report, courses, events, health, rules, run_requests, segments, users
 from oracle_lib import settings as environment
 from oracle_lib.errors import Permanent
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 
-_KEYED: tuple[APIRouter, ...] = (events.router, users.router, courses.router, segments.router)
+_KEYED: tuple[APIRouter, ...] = (
+    events.router,
+    users.router,
+    courses.router,
+    segments.router,
+    actions.router,
+    rules.router,
+    ceo_report.router,
+    run_requests.router,
+)
 _OPEN: tuple[APIRouter, ...] = (health.router,)
 _POOL = 10
 

@@ -219,3 +219,152 @@ class Ready(Outgoing):
     migration: str | None
     oldest_dirty_seconds: int | None
     oldest_approved_seconds: int | None
+
+
+class ActionIn(Incoming):
+    """An action to propose; it waits for approval like any other."""
+
+    user_id: Id
+    action_type: Literal["email", "dm", "push", "post", "alert"]
+    content: Text
+    subject: Text | None = None
+    template: Text | None = None
+    priority: int = Field(5, ge=1, le=10)
+    scheduled_at: Moment | None = None
+    triggered_by: Id = "manual"
+
+
+class MoveIn(Incoming):
+    """An answer to an action; `version` and `contentHash` name what was seen, where somebody saw it."""
+
+    status: Literal["approved", "rejected", "executed", "cancelled", "pending"]
+    version: int | None = Field(None, ge=1)
+    content_hash: Text | None = None
+    reason: Text | None = None
+
+
+class OutcomeOut(Outgoing):
+    """What came of an action, as far as it is known."""
+
+    opened: bool
+    clicked: bool
+    replied: bool
+    converted: bool
+
+
+class ActionOut(Outgoing):
+    """One action as it stands."""
+
+    id: UUID
+    user_id: str
+    action_type: str
+    status: str
+    priority: int
+    template: str | None
+    subject: str | None
+    content: str
+    metadata: Mapping[str, JsonValue] | None
+    content_hash: str
+    version: int
+    message_class: str
+    triggered_by: str
+    trigger_data: Mapping[str, JsonValue] | None
+    rule_id: UUID | None
+    rule_version: int | None
+    approved_by: str | None
+    approved_at: datetime | None
+    scheduled_at: datetime | None
+    expires_at: datetime | None
+    executed_at: datetime | None
+    attempts: int
+    channel: str | None
+    reason: str | None
+    outcome: OutcomeOut
+    created_at: datetime
+    updated_at: datetime
+
+
+class ActionsOut(Outgoing):
+    """A page of actions, newest first; `nextCursor` is null on the last one."""
+
+    actions: list[ActionOut]
+    next_cursor: str | None
+
+
+class RunRequestIn(Incoming):
+    """What to run: `daily` over days (both ends included), `weekly` for a week, or what is there now."""
+
+    job: Literal["daily", "weekly", "react", "execute"]
+    first_day: date | None = None
+    last_day: date | None = None
+    week: date | None = None
+
+
+class RunRequestOut(Outgoing):
+    """One request and the run that answers it."""
+
+    id: UUID
+    job: str
+    parameters: Mapping[str, JsonValue]
+    requested_by: str
+    status: str
+    run_id: str | None
+    detail: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class RunRequestsOut(Outgoing):
+    """Requests, newest first."""
+
+    run_requests: list[RunRequestOut]
+
+
+class WeekIn(Incoming):
+    """A week, named by its Sunday; none: the last whole one."""
+
+    week: date | None = None
+
+
+class ReportOut(Outgoing):
+    """The report of one week; each figure carries its unit, its change and its definition."""
+
+    week: date
+    currency: str
+    figures: list[dict[str, JsonValue]]
+    by_type: list[dict[str, JsonValue]]
+    by_rule: list[dict[str, JsonValue]]
+    markdown: str
+    made_at: datetime
+
+
+class RuleOut(Outgoing):
+    """One rule at its newest version."""
+
+    id: UUID
+    version: int
+    name: str
+    description: str | None
+    trigger: str
+    conditions: JsonValue
+    action_type: str
+    action_data: JsonValue
+    is_active: bool
+    priority: int
+    cooldown: int
+    max_per_user: int | None
+    expires_at: datetime | None
+    approval: str
+    message_class: str
+    goal: JsonValue
+    times_triggered: int
+    last_triggered: datetime | None
+    published_at: datetime
+    created_at: datetime
+    updated_at: datetime
+
+
+class RulesOut(Outgoing):
+    """Every rule, the most urgent first."""
+
+    rules: list[RuleOut]
