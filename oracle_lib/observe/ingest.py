@@ -54,12 +54,13 @@ class Rejected:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What became of each item: accepted + duplicate + rejected = sent."""
+    """What became of each item: accepted + duplicate + rejected = sent. `days` and `users` are those of the accepted."""
 
     accepted: int = 0
     duplicate: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     days: frozenset[date] = frozenset()
+    users: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def ingest(conn: Connection, raw: Sequence[bytes], *, door: Door, received_at: d
             for index, _, error in sorted(refused, key=lambda one: one[0])
         ],
         days=frozenset(item.event.day for item in fresh),
+        users=frozenset(item.event.user_id for item in fresh),
     )
 
 

@@ -15,7 +15,10 @@ imports = sa.Table(
     sa.Column("rows_done", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("accepted", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("duplicate", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("rejected", sa.BigInteger, nullable=False, server_default="0"),
+    # Reason -> how many rows were refused for it.
+    sa.Column("rejected", Json, nullable=False, server_default="{}"),
+    sa.Column("first_day", sa.Date),
+    sa.Column("last_day", sa.Date),
     moment("started_at", default_now=True),
     moment("finished_at", nullable=True),
 )
