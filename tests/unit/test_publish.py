@@ -1,0 +1,88 @@
+"""Only what changed is written, what should not stand goes, and every watched change is kept with its day."""
+
+import threading
+from datetime import date
+
+import ibis
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from oracle_lib.storage import tables
+from oracle_lib.storage.engine import Store
+from oracle_lib.storage.publish import History, Published, Scope, compiled, publish, run
+from oracle_lib.storage.relations import scratch
+
+DAY = date(2026, 3, 4)
+
+
+def people(**levels: str) -> ibis.Table:
+    """Rows for `segments` from a literal table."""
+    parts = [
+        scratch("one", {"n": "int32"}).select(user_id=ibis.literal(user), engagement_level=ibis.literal(level))
+        for user, level in levels.items()
+    ]
+    return ibis.union(*parts) if len(parts) > 1 else parts[0]
+
+
+@pytest.fixture
+def one(conn: Connection) -> Connection:
+    """A connection with a table of a single row, to hang literals on."""
+    conn.exec_driver_sql("CREATE TEMPORARY TABLE one AS SELECT 1 AS n")
+    return conn
+
+
+def put(conn: Connection, rows: ibis.Table, *, scope: Scope | None = None) -> Published:
+    history = History(tables.segment_changes, ("engagement_level",), DAY)
+    return publish(conn, tables.segments, rows, key=("user_id",), scope=scope, history=history)
+
+
+def test_equal_rows_are_not_touched(one: Connection) -> None:
+    assert put(one, people(a="new", b="active")) == Published(seen=2, inserted=2, updated=0, deleted=0)
+    before = one.execute(sa.text("SELECT user_id, xmin, ctid FROM segments ORDER BY 1")).all()
+    assert put(one, people(a="new", b="active")) == Published(seen=2, inserted=0, updated=0, deleted=0)
+    assert one.execute(sa.text("SELECT user_id, xmin, ctid FROM segments ORDER BY 1")).all() == before
+
+
+def test_changes_are_kept_with_old_and_new(one: Connection) -> None:
+    put(one, people(a="new", b="active"))
+    put(one, people(a="dormant", b="active"))
+    changes = one.execute(sa.select(tables.segment_changes).order_by(tables.segment_changes.c.id)).all()
+    assert [(row.user_id, row.old, row.new) for row in changes][2:] == [("a", "new", "dormant")]
+    assert {(row.user_id, row.old) for row in changes[:2]} == {("a", None), ("b", None)}
+    assert {row.as_of for row in changes} == {DAY}
+
+
+def test_rows_of_the_scope_that_should_not_stand_go_and_others_stay(one: Connection) -> None:
+    put(one, people(a="new", b="active", c="lost"))
+    one.exec_driver_sql("CREATE TEMPORARY TABLE asked AS SELECT unnest(ARRAY['a', 'b']) AS user_id")
+    assert put(one, people(a="new"), scope=Scope("asked")) == Published(seen=1, inserted=0, updated=0, deleted=1)
+    assert set(one.execute(sa.select(tables.segments.c.user_id)).scalars()) == {"a", "c"}
+
+
+@pytest.mark.parametrize("hostile", ["'); DROP TABLE segments; --", "100% %s :name {x}", "a\\'b", "☃ \U0001f600"])
+def test_values_are_data_however_hostile(one: Connection, hostile: str) -> None:
+    put(one, people(**{hostile: "new"}))
+    assert one.execute(sa.select(tables.segments.c.user_id)).scalars().all() == [hostile]
+    found = run(one, compiled(scratch("one", {"n": "int32"}).select(x=ibis.literal(hostile)))).scalar_one()
+    assert found == hostile
+
+
+def test_concurrent_publishers_of_one_table_wait_for_each_other(store: Store) -> None:
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(10):
+                with store.transaction() as conn:
+                    conn.exec_driver_sql("CREATE TEMPORARY TABLE one ON COMMIT DROP AS SELECT 1 AS n")
+                    put(conn, people(a="new", b="active", c="lost"))
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
