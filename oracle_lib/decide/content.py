@@ -1,0 +1,18 @@
+"""What an action says, as bytes: what is hashed, approved, frozen and sent is one canonical JSON.
+
+The hash of a pending action's content is the SHA-256 of the very bytes that will be sent if it is approved.
+"""
+
+import hashlib
+import json
+
+
+def payload(*, user_id: str, action_type: str, subject: str | None, content: str) -> bytes:
+    """Return the canonical JSON (sorted keys, no spaces, UTF-8) of what is sent to whom by which way."""
+    body = {"actionType": action_type, "content": content, "subject": subject, "userId": user_id}
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def content_hash(data: bytes) -> str:
+    """Return the hash by which a payload is approved and recognized: SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,180 @@
+"""Which rules fire for whom, and the cause each proposal would answer: one scan, then one statement a rule.
+
+A match alone proposes nothing: something must have made it true. That is the cause, and it is proposed once.
+
+- event_based: the newest event that the conditions count, by its message id. Own deliveries (source
+  `oracle`) never fire.
+- segment_based: the newest change of a segment field that the conditions name, by its id in `segment_changes`.
+- time_based: the anchor of the first `days_since`, by event, day and threshold (`login@2026-03-01>7`): once a silence.
+
+A cause counts while it is fresh, which is for two days: what a guardrail refused is tried again until then, and after a
+longer pause nobody is flooded with what is long past. A version published within those two days also answers standing
+states, however old: who switches on a win-back rule today means those who are silent now. Causes keep their names
+across versions, so publishing again proposes nothing twice.
+
+Nothing before the user's `baseline_at` is a cause, and with a baseline neither is a first classification: importing
+years of history proposes nothing.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+
+import ibis
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql as pg
+
+from oracle_lib.decide import matching
+from oracle_lib.decide.conditions import DaysSince
+from oracle_lib.decide.rules_engine import Rule
+from oracle_lib.storage.publish import scratch_table
+from oracle_lib.storage.tables import actions, events, segment_changes, users
+
+FRESH = timedelta(days=2)
+_AHEAD = timedelta(minutes=10)
+
+# Temporary tables of one run. `reason` is filled in by guardrails.
+MATCHED = "matched"
+_COLUMNS = (
+    sa.Column("rule_id", sa.Uuid),
+    sa.Column("rule_version", sa.Integer),
+    sa.Column("user_id", sa.Text),
+    sa.Column("cause", sa.Text),
+    sa.Column("fired", pg.JSONB),
+    sa.Column("action_type", sa.Text),
+    sa.Column("message_class", sa.Text),
+    sa.Column("priority", sa.Integer),
+    sa.Column("cooldown", sa.Integer),
+    sa.Column("max_per_user", sa.Integer),
+    sa.Column("reason", sa.Text),
+)
+candidates = sa.Table("candidates", sa.MetaData(), *_COLUMNS, prefixes=["TEMPORARY"], postgresql_on_commit="DROP")
+
+
+def column_of(rules: Sequence[Rule]) -> dict[Rule, str]:
+    """Return the column of `matched` that says whether each rule's conditions hold."""
+    return {rule: f"rule_{number}" for number, rule in enumerate(rules)}
+
+
+def fire(conn: Connection, rules: Sequence[Rule], *, as_of: date, now: datetime, among: ibis.Table | None) -> int:
+    """Fill the temporary tables `matched` and `candidates`; return how many users matched any rule.
+
+    `among` (a relation with user_id) narrows it to some users. What was proposed before for a cause is left out.
+    """
+    conn.execute(sa.text("DROP TABLE IF EXISTS pg_temp.candidates"))
+    candidates.create(conn)
+    columns = column_of(rules)
+    conditions = {column: rule.definition.conditions for rule, column in columns.items()}
+    matched = scratch_table(conn, MATCHED, matching.matches(conditions, as_of, among))
+    layout = matching.Layout.of(conditions)
+    for rule, column in columns.items():
+        caused = _caused(rule, column, layout, as_of, now).subquery()
+        conn.execute(sa.insert(candidates).from_select([c.name for c in _COLUMNS], _candidate(rule, caused)))
+    conn.execute(
+        sa.delete(candidates).where(
+            sa.exists().where(
+                actions.c.rule_id == candidates.c.rule_id,
+                actions.c.user_id == candidates.c.user_id,
+                actions.c.cause == candidates.c.cause,
+            )
+        )
+    )
+    conn.execute(sa.text("ANALYZE pg_temp.candidates"))
+    return matched
+
+
+def _candidate(rule: Rule, caused: sa.Subquery) -> sa.Select:
+    said = rule.definition
+    return sa.select(
+        sa.literal(rule.id, sa.Uuid),
+        sa.literal(rule.version),
+        caused.c.user_id,
+        caused.c.cause,
+        caused.c.fired,
+        sa.literal(said.action_type),
+        sa.literal(said.message_class),
+        sa.literal(said.priority),
+        sa.literal(said.cooldown),
+        sa.literal(said.max_per_user, sa.Integer),
+        sa.null(),
+    )
+
+
+def _caused(rule: Rule, column: str, layout: matching.Layout, as_of: date, now: datetime) -> sa.Select:
+    standing = rule.published_at > now - FRESH
+    match rule.definition.trigger:
+        case "event_based":
+            return _by_event(column, sorted(rule.definition.fires_on), now)
+        case "segment_based":
+            return _by_segment(column, sorted(rule.definition.moved_by), None if standing else now - FRESH)
+        case _:
+            anchor = rule.definition.anchor
+            assert anchor is not None, "a time rule without an anchor cannot be published"  # noqa: S101
+            return _by_time(column, anchor, layout.lasts[anchor.event], None if standing else as_of - FRESH)
+
+
+def _holders(column: str, *others: str) -> sa.TableClause:
+    return sa.table(MATCHED, sa.column("user_id", sa.Text), sa.column(column, sa.Boolean), *map(sa.column, others))
+
+
+def _by_event(column: str, names: list[str], now: datetime) -> sa.Select:
+    held = _holders(column)
+    fired = sa.func.jsonb_build_object(
+        "event", events.c.event, "messageId", events.c.message_id, "at", events.c.created_at
+    )
+    return (
+        sa.select(held.c.user_id, events.c.message_id.label("cause"), fired.label("fired"))
+        .ext(pg.distinct_on(held.c.user_id))
+        .join(users, users.c.id == held.c.user_id)
+        .join(events, events.c.user_id == held.c.user_id)
+        .where(
+            held.c[column],
+            events.c.event.in_(names),
+            events.c.created_at > now - FRESH,
+            events.c.created_at <= now + _AHEAD,
+            events.c.source.is_distinct_from("oracle"),
+            sa.or_(users.c.baseline_at.is_(None), events.c.created_at > users.c.baseline_at),
+        )
+        .order_by(held.c.user_id, events.c.created_at.desc(), events.c.message_id.desc())
+    )
+
+
+def _by_segment(column: str, moved: list[str], since: datetime | None) -> sa.Select:
+    held = _holders(column)
+    change = segment_changes.c
+    fired = sa.func.jsonb_build_object(
+        "field", change.field, "old", change.old, "new", change.new, "at", change.changed_at, "changeId", change.id
+    )
+    query = (
+        sa.select(held.c.user_id, sa.cast(change.id, sa.Text).label("cause"), fired.label("fired"))
+        .ext(pg.distinct_on(held.c.user_id))
+        .join(users, users.c.id == held.c.user_id)
+        .join(segment_changes, change.user_id == held.c.user_id)
+        .where(
+            held.c[column],
+            change.field.in_(moved),
+            sa.or_(
+                users.c.baseline_at.is_(None),
+                sa.and_(change.old.is_not(None), change.changed_at > users.c.baseline_at),
+            ),
+        )
+        .order_by(held.c.user_id, change.id.desc())
+    )
+    return query if since is None else query.where(change.changed_at > since)
+
+
+def _by_time(column: str, anchor: DaysSince, last: str, since: date | None) -> sa.Select:
+    held = _holders(column, last)
+    day = sa.type_coerce(held.c[last], sa.Date)
+    crossed = day + (anchor.value + (1 if anchor.op == ">" else 0))
+    named = sa.func.concat(anchor.event, "@", sa.cast(day, sa.Text), anchor.op, str(anchor.value))
+    fired = sa.func.jsonb_build_object("event", anchor.event, "lastOn", day, "crossedOn", crossed)
+    query = (
+        sa.select(held.c.user_id, named.label("cause"), fired.label("fired"))
+        .join(users, users.c.id == held.c.user_id)
+        .where(
+            held.c[column],
+            sa.or_(users.c.baseline_at.is_(None), crossed > sa.cast(users.c.baseline_at, sa.Date)),
+        )
+    )
+    return query if since is None else query.where(crossed >= since)

@@ -1,0 +1,109 @@
+"""Subject and body from a template and facts of the user: Jinja in a sandbox, checked when a rule is published.
+
+The result is plain text; a channel that needs HTML escapes it there. A name that is no fact is refused at publish, so
+nothing half-filled is ever proposed. A fact may be unknown (None): the template says what stands in its place,
+`{{ first_name or "there" }}`.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import jinja2
+from jinja2 import meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from oracle_lib.errors import Invalid
+
+# Fact -> what it means. The values of one user are plain texts and whole numbers, or None where unknown.
+FACTS: dict[str, str] = {
+    "first_name": "first name from the profile",
+    "last_name": "last name from the profile",
+    "course_title": "title of the course with the newest completed lesson",
+    "progress": "0-100, share of that course's lessons completed",
+    "lessons_done": "lessons completed in that course",
+    "lessons_left": "lessons of that course still open",
+    "lessons_this_week": "lessons completed in the last 7 days",
+    "days_silent": "whole days since the user last did anything",
+    "engagement_level": "new, active, moderate, dormant or lost",
+    "lifecycle": "lead, new, active, engaged, graduate or alumni",
+}
+MAX_SUBJECT = 255
+MAX_CONTENT = 20_000
+_MAX_SOURCE = 20_000
+_FILTERS = ("capitalize", "default", "first", "int", "join", "length", "lower", "round", "title", "trim", "upper")
+_SAMPLES: tuple[dict[str, object], ...] = (
+    dict.fromkeys(FACTS),
+    {name: 3 if name.startswith(("lessons", "days")) or name == "progress" else "Sample" for name in FACTS},
+)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    # "x" * 10**9 is a sentence in Jinja; nobody needs it in a message.
+    intercepted_binops = frozenset(["*", "**", "%"])
+
+    def call_binop(self, context: object, operator: str, left: object, right: object) -> object:
+        raise jinja2.TemplateRuntimeError(f"`{operator}` is not allowed in a message")
+
+
+def _environment() -> _Sandbox:
+    made = _Sandbox(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=False)
+    made.filters = {name: made.filters[name] for name in _FILTERS}
+    made.globals.clear()
+    return made
+
+
+_ENVIRONMENT = _environment()
+
+
+def check(source: str, *, field: str) -> None:
+    """Refuse a template that does not parse, names something that is no fact, or fails for a user we know nothing of.
+
+    Raises `Invalid` with `field`.
+    """
+    if len(source) > _MAX_SOURCE:
+        raise Invalid(
+            f"`{field}` has {len(source)} characters; at most {_MAX_SOURCE}.", field=field, code="bad_template"
+        )
+    try:
+        tree = _ENVIRONMENT.parse(source)
+        _refuse_loops(tree)
+        if unknown := sorted(meta.find_undeclared_variables(tree) - FACTS.keys()):
+            known = ", ".join(FACTS)
+            raise Invalid(
+                f"`{field}` names {', '.join(unknown)}; known facts are {known}.", field=field, code="bad_template"
+            )
+        for sample in _SAMPLES:
+            _compiled(source).render(sample)
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        raise Invalid(f"`{field}` cannot be filled in: {error}.", field=field, code="bad_template") from error
+
+
+def subject(source: str, facts: Mapping[str, object]) -> str:
+    """Fill in a subject: one line without control characters, at most 255 characters."""
+    line = " ".join(_rendered(source, facts).split())
+    return "".join(letter for letter in line if letter.isprintable())[:MAX_SUBJECT]
+
+
+def body(source: str, facts: Mapping[str, object]) -> str:
+    """Fill in a body. Raises `Invalid` when it comes out empty or longer than 20,000 characters."""
+    text = _rendered(source, facts).replace("\x00", "").strip()
+    if not 1 <= len(text) <= MAX_CONTENT:
+        raise Invalid(f"The message has {len(text)} characters; 1 to {MAX_CONTENT} are allowed.", code="bad_template")
+    return text
+
+
+def _rendered(source: str, facts: Mapping[str, object]) -> str:
+    try:
+        return _compiled(source).render(facts)
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        raise Invalid(f"The message cannot be filled in: {error}.", code="bad_template") from error
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str) -> jinja2.Template:
+    return _ENVIRONMENT.from_string(source)
+
+
+def _refuse_loops(tree: nodes.Template) -> None:
+    if next(tree.find_all((nodes.For, nodes.Macro, nodes.Include, nodes.Import, nodes.Extends)), None) is not None:
+        raise jinja2.TemplateRuntimeError("loops, macros and imports are not allowed in a message")

@@ -1,0 +1,60 @@
+"""What a channel is asked and what it may answer."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol, TypeAlias
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message to one user. `payload` are the frozen bytes that were approved; the rest is read from them."""
+
+    action_id: UUID
+    user_id: str
+    action_type: str
+    subject: str | None
+    content: str
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The provider has it, under this id."""
+
+    provider_id: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The provider has it not. `permanent`: trying again will not help."""
+
+    reason: str
+    permanent: bool
+
+
+@dataclass(frozen=True)
+class Ambiguous:
+    """Nobody knows whether the provider has it: the answer was lost."""
+
+    reason: str
+
+
+Answer: TypeAlias = Delivered | Refused | Ambiguous
+
+
+class Channel(Protocol):
+    """A way to reach somebody.
+
+    `idempotent`: the same key twice is delivered once, for `key_lives` (None: for ever), so a lost answer may be tried
+    again. `reaches_people`: what is delivered leaves the house.
+    """
+
+    name: str
+    idempotent: bool
+    key_lives: timedelta | None
+    reaches_people: bool
+
+    def deliver(self, message: Message, key: str) -> Answer:
+        """Hand over a message under an idempotency key. Answers within 20 s; raises nothing on purpose."""
+        ...

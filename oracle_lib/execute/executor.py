@@ -1,0 +1,241 @@
+"""Sends what is approved and due: claim, commit, ask the guardrails again, deliver, finish.
+
+Every line may be the last one of this process. Before delivery the claim is committed with a lease; after it the result
+is written only if the fence is still mine. What lies between is tried again under the same idempotency key, so a
+channel that knows keys delivers once; one that does not leaves `unknown` for a webhook or a person. What is sent are
+the bytes that were frozen at approval. Guarantee G6: `tests/guarantees/test_g6_*.py`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql import insert
+
+from oracle_lib.decide import content, guardrails
+from oracle_lib.decide.guardrails import Limits
+from oracle_lib.errors import Conflict
+from oracle_lib.execute import claims, records
+from oracle_lib.execute.channels import Ambiguous, Answer, Channel, Delivered, Message, Outbox, Refused
+from oracle_lib.execute.claims import MAX_ATTEMPTS, Claim
+from oracle_lib.observe.ingest import Door, ingest
+from oracle_lib.observe.wire import Limits as WireLimits
+from oracle_lib.settings import Settings
+from oracle_lib.storage.engine import Store
+from oracle_lib.storage.tables import ACTION_TYPES, actions, skips
+
+_log = structlog.get_logger(__name__)
+
+# The named lines between two commits, in order, at which tests stop a worker.
+STEPS = ("after_claim", "before_send", "after_send_before_commit", "after_commit")
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExecuteReport:
+    """What became of the actions that were taken. `dropped` were taken over by another executor meanwhile."""
+
+    executed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    retried: int = 0
+    unknown: int = 0
+    dropped: int = 0
+
+    @property
+    def taken(self) -> int:
+        """How many were taken in all."""
+        return self.executed + self.skipped + self.failed + self.retried + self.unknown + self.dropped
+
+
+def waiting(conn: Connection) -> int:
+    """Return how many actions an executor would take now."""
+    return conn.scalar(sa.select(sa.func.count()).select_from(actions).where(claims.due())) or 0
+
+
+def run_due(
+    store: Store,
+    *,
+    settings: Settings,
+    owner: str,
+    limit: int = 100,
+    channels: Mapping[str, Channel] | None = None,
+    step: Step | None = None,
+) -> ExecuteReport:
+    """Send everything that is approved and due, `limit` actions a claim, until nothing is left to take.
+
+    `owner` names this executor in leases and history. `channels` is by action type (default: the outbox for each).
+    `step` is called with the name of each of `STEPS`.
+    """
+    worker = _Worker(store, settings, owner, channels or _default(store), step or _nothing)
+    became: Counter[str] = Counter()
+    while True:
+        with store.transaction() as conn:
+            became["unknown"] += claims.set_aside_lost(conn, worker.safe_channels, owner=owner)
+            mine = claims.claim(conn, claims.due(), owner=owner, lease=worker.lease, limit=limit)
+        if not mine:
+            return ExecuteReport(**became)
+        became.update(worker.send(one) for one in mine)
+
+
+def run_one(
+    store: Store,
+    action_id: UUID,
+    *,
+    settings: Settings,
+    owner: str,
+    channels: Mapping[str, Channel] | None = None,
+) -> records.Action:
+    """Send one approved action now, also before its time; return it as it then stands.
+
+    Raises `NotFound`, and `Conflict` with the current state when it is not approved or somebody else has it in hand.
+    """
+    worker = _Worker(store, settings, owner, channels or _default(store), _nothing)
+    with store.transaction() as conn:
+        which = sa.and_(actions.c.id == action_id, sa.or_(actions.c.status == "approved", claims.abandoned()))
+        mine = claims.claim(conn, which, owner=owner, lease=worker.lease)
+        if not mine:
+            standing = records.get(conn, action_id)
+            raise Conflict(
+                f"The action is {standing.status}; only an approved one is executed.",
+                current=records.wire_state(standing),
+            )
+    worker.send(mine[0])
+    with store.transaction() as conn:
+        return records.get(conn, action_id)
+
+
+def idempotency_key(settings: Settings, action_id: UUID) -> str:
+    """Return the key under which a provider delivers an action once, however often it is asked."""
+    return f"oracle/{settings.environment}/action/{action_id}"
+
+
+class _Worker:
+    """Sends claimed actions one by one."""
+
+    def __init__(
+        self, store: Store, settings: Settings, owner: str, channels: Mapping[str, Channel], step: Step
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.owner = owner
+        self.channels = channels
+        self.step = step
+        self.lease = timedelta(seconds=settings.lease_seconds)
+        self.limits = Limits.of(settings)
+
+    @property
+    def safe_channels(self) -> list[str]:
+        """The channels that deliver a key once."""
+        return sorted({channel.name for channel in self.channels.values() if channel.idempotent})
+
+    def send(self, mine: Claim) -> str:
+        """Send one action; return what became of it, by the names of `ExecuteReport`."""
+        self.step("after_claim")
+        channel = self.channels[mine.action_type]
+        with self.store.transaction() as conn:
+            if ended := self._ask_again(conn, mine, channel):
+                return ended
+        self.step("before_send")
+        answer = self._deliver(mine, channel)
+        self.step("after_send_before_commit")
+        with self.store.transaction() as conn:
+            became = self._finish(conn, mine, channel, answer)
+        self.step("after_commit")
+        return became
+
+    def _ask_again(self, conn: Connection, mine: Claim, channel: Channel) -> str | None:
+        """Check what may have changed since approval and hold the lease; return the end if there is nothing to send."""
+        if content.content_hash(mine.payload) != mine.approved_hash:
+            return self._end(conn, mine, "failed", "payload_changed")
+        if _key_forgotten(mine, channel):
+            return self._end(conn, mine, "unknown", "key_expired")
+        reason = guardrails.check_action(conn, mine.id, limits=self.limits, reaches_people=channel.reaches_people)
+        if reason is not None:
+            # An earlier try may have arrived: then nobody can say that it was not sent.
+            ended = self._end(conn, mine, "skipped" if mine.tried_for is None else "unknown", reason)
+            if ended != "dropped":
+                _keep_skip(conn, mine.id, reason)
+            return ended
+        if not claims.renew(conn, mine, channel=channel.name, lease=self.lease):
+            return "dropped"
+        return None
+
+    def _deliver(self, mine: Claim, channel: Channel) -> Answer:
+        message = Message(mine.id, mine.user_id, mine.action_type, mine.subject, mine.content, mine.payload)
+        try:
+            return channel.deliver(message, idempotency_key(self.settings, mine.id))
+        except Exception as error:  # noqa: BLE001  a provider's library is an edge; one bad message must not stop the others
+            _log.warning("channel_raised", channel=channel.name, action=str(mine.id), error=type(error).__name__)
+            return Ambiguous(f"{channel.name} raised {type(error).__name__}")
+
+    def _finish(self, conn: Connection, mine: Claim, channel: Channel, answer: Answer) -> str:
+        match answer:
+            case Delivered(provider_id):
+                sent_hash = content.content_hash(mine.payload)
+                if not claims.finish(
+                    conn, mine, "executed", owner=self.owner, provider_id=provider_id, sent_hash=sent_hash
+                ):
+                    return "dropped"
+                self._tell(conn, mine)
+                return "executed"
+            case Refused(reason, permanent):
+                return self._end(conn, mine, "failed" if permanent else self._again(mine, "failed"), reason)
+            case Ambiguous(reason):
+                return self._end(conn, mine, self._again(mine, "unknown") if channel.idempotent else "unknown", reason)
+
+    def _again(self, mine: Claim, otherwise: str) -> str:
+        return "approved" if mine.attempts < MAX_ATTEMPTS else otherwise
+
+    def _end(self, conn: Connection, mine: Claim, status: str, reason: str) -> str:
+        done = claims.finish(conn, mine, status, owner=self.owner, reason=reason)
+        if not done:
+            return "dropped"
+        return "retried" if status == "approved" else status
+
+    def _tell(self, conn: Connection, mine: Claim) -> None:
+        """Put the delivery among the user's events: `email_sent`, `dm_sent` and the rest."""
+        facts: dict[str, object] = {"actionId": str(mine.id), "template": mine.template, "subject": mine.subject}
+        if mine.action_type == "email":
+            facts["emailId"] = str(mine.id)
+        event = {
+            "userId": mine.user_id,
+            "event": f"{mine.action_type}_sent",
+            "source": "oracle",
+            "messageId": f"oracle/action/{mine.id}/sent",
+            "metadata": {name: value for name, value in facts.items() if value is not None},
+        }
+        door = Door(source="oracle", limits=WireLimits(currency=self.settings.currency, internal=True))
+        ingest(conn, [msgspec.json.encode(event)], door=door, received_at=conn.scalars(sa.select(sa.func.now())).one())
+
+
+def _key_forgotten(mine: Claim, channel: Channel) -> bool:
+    """Say whether the provider may have forgotten the key of an earlier try: then only a person may try again."""
+    return channel.key_lives is not None and mine.tried_for is not None and mine.tried_for > channel.key_lives
+
+
+def _keep_skip(conn: Connection, action_id: UUID, reason: str) -> None:
+    columns = ["rule_id", "rule_version", "user_id", "cause", "reason", "action_id"]
+    about = sa.select(
+        actions.c.rule_id,
+        actions.c.rule_version,
+        actions.c.user_id,
+        sa.func.coalesce(actions.c.cause, "manual"),
+        sa.literal(reason),
+        actions.c.id,
+    ).where(actions.c.id == action_id)
+    conn.execute(insert(skips).from_select(columns, about).on_conflict_do_nothing())
+
+
+def _default(store: Store) -> dict[str, Channel]:
+    return dict.fromkeys(ACTION_TYPES, Outbox(store))
+
+
+def _nothing(step: str) -> None:
+    """Do nothing at a step: the executor of every day."""

@@ -1,0 +1,141 @@
+"""Actions as they are read: one, or a page of them, each with what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from oracle_lib.errors import Invalid, NotFound
+from oracle_lib.storage.tables import ACTION_STATUSES, ACTION_TYPES, actions, outcomes
+
+MAX_PAGE = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an action, as far as it is known."""
+
+    opened: bool = False
+    clicked: bool = False
+    replied: bool = False
+    converted: bool = False
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action as it stands. `version` and `content_hash` name what somebody is looking at."""
+
+    id: UUID
+    user_id: str
+    action_type: str
+    status: str
+    priority: int
+    template: str | None
+    subject: str | None
+    content: str
+    metadata: Mapping[str, object] | None
+    content_hash: str
+    version: int
+    message_class: str
+    triggered_by: str
+    trigger_data: Mapping[str, object] | None
+    rule_id: UUID | None
+    rule_version: int | None
+    cause: str | None
+    approved_by: str | None
+    approved_at: datetime | None
+    scheduled_at: datetime | None
+    expires_at: datetime | None
+    executed_at: datetime | None
+    attempts: int
+    channel: str | None
+    reason: str | None
+    created_at: datetime
+    updated_at: datetime
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some actions, the newest first; `next_cursor` asks for the page after them, None at the end."""
+
+    actions: list[Action]
+    next_cursor: str | None
+
+
+_KINDS = sa.func.array(
+    sa.select(outcomes.c.kind).where(outcomes.c.action_id == actions.c.id).correlate(actions).scalar_subquery(),
+    type_=sa.ARRAY(sa.Text),
+).label("kinds")
+_COLUMNS = tuple(actions.c[name] for name in Action.__dataclass_fields__ if name != "outcome")
+_ACTIONS = sa.select(*_COLUMNS, _KINDS)
+
+
+def get(conn: Connection, action_id: UUID, *, for_update: bool = False) -> Action:
+    """Return one action; `for_update` holds it until the transaction ends. Raises `NotFound`."""
+    query = _ACTIONS.where(actions.c.id == action_id)
+    row = conn.execute(query.with_for_update(of=actions) if for_update else query).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no action {action_id}.")
+    return _action(row)
+
+
+def listing(
+    conn: Connection,
+    *,
+    status: str | None = None,
+    user_id: str | None = None,
+    action_type: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page:
+    """Return actions, the newest first, `limit` (1-200) a page. Raises `Invalid` for a filter nothing can match."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise Invalid(f"`limit` must lie between 1 and {MAX_PAGE}.", field="limit", code="out_of_range")
+    query = _ACTIONS.order_by(actions.c.id.desc()).limit(limit + 1)
+    if status is not None:
+        query = query.where(actions.c.status == _one_of("status", status, ACTION_STATUSES))
+    if action_type is not None:
+        query = query.where(actions.c.action_type == _one_of("actionType", action_type, ACTION_TYPES))
+    if user_id is not None:
+        query = query.where(actions.c.user_id == user_id)
+    if cursor is not None:
+        query = query.where(actions.c.id < _cursor(cursor))
+    found = [_action(row) for row in conn.execute(query)]
+    return Page(found[:limit], str(found[limit - 1].id) if len(found) > limit else None)
+
+
+def wire_state(action: Action) -> dict[str, object]:
+    """Return what a person who came too late is shown, in wire words."""
+    return {
+        "id": str(action.id),
+        "status": action.status,
+        "version": action.version,
+        "contentHash": action.content_hash,
+        "subject": action.subject,
+        "content": action.content,
+        "reason": action.reason,
+    }
+
+
+def _action(row: sa.Row) -> Action:
+    values = row._asdict()
+    kinds = set(values.pop("kinds"))
+    known = {kind: kind in kinds for kind in Outcome.__dataclass_fields__}
+    return Action(**values, outcome=Outcome(**known))
+
+
+def _one_of(name: str, value: str, words: tuple[str, ...]) -> str:
+    if value not in words:
+        raise Invalid(f"`{name}` must be one of {', '.join(words)}.", field=name, code="unknown_word")
+    return value
+
+
+def _cursor(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise Invalid("`cursor` must be the `nextCursor` of an answer.", field="cursor", code="bad_cursor") from error
