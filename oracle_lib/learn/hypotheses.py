@@ -241,8 +241,8 @@ def _weak_rule(conn: Connection, week: date) -> Iterator[_Finding]:
         title=f"Rewrite or pause the rule “{row.rule}”",
         content=(
             f"Of its {row.action_type} messages of {RULE_WEEKS} weeks {share} were opened, clicked, answered or"
-            f" followed by the goal within {RESPONSE_DAYS} days; of the other rules' {row.action_type} messages {others}. Try"
-            " other words or another moment, or give the place to a rule that is answered more."
+            f" followed by the goal within {RESPONSE_DAYS} days; of the other rules' {row.action_type} messages {others}."
+            " Try other words or another moment, or give the place to a rule that is answered more."
         ),
         confidence=share.precision,
         evidence={
