@@ -1,0 +1,320 @@
+"""The loop's stages in their order, each one call: what Dagster's assets and `oracle run` both go through.
+
+A stage answers for a window of closed days, seen from a moment. Whether it may touch the current tables, propose or
+send follows from that alone: only a window that holds the newest closed day may. An older window is history: it
+recounts its days and leaves everything else as it stands.
+
+Each stage runs in one transaction of its own, so a process that dies between two of them loses nothing. Modules are
+imported where they are called: a run that only sends does not wait for the libraries that train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from oracle_lib import clock
+from oracle_lib.errors import Permanent
+from oracle_lib.settings import Settings
+from oracle_lib.storage.engine import Store
+from oracle_lib.storage.tables import dirty_user_days, dirty_users, segment_counts
+
+if TYPE_CHECKING:
+    from oracle_lib.analyze.soundness import Finding
+    from oracle_lib.execute.reminders import Reminder
+
+# A gap in the daily runs up to so long is a downtime and made up for by itself; a longer one is history to backfill.
+DOWNTIME_DAYS = 31
+# What sends at once, and how long one run goes on sending before it lets the next start.
+SEND_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Window:
+    """The closed days `first` to `last`, both included, that a run answers for, seen from `now`."""
+
+    first: date
+    last: date
+    now: datetime
+
+    @property
+    def days(self) -> list[date]:
+        """Every day of the window, oldest first."""
+        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
+
+    @property
+    def newest(self) -> date:
+        """The newest closed day at `now`."""
+        return clock.newest_closed_day(self.now)
+
+    @property
+    def today(self) -> date:
+        """The day on which the current tables stand."""
+        return self.newest + clock.DAY
+
+    @property
+    def is_current(self) -> bool:
+        """Say whether the window holds the newest closed day: only then may a run classify, propose and send."""
+        return self.first <= self.newest <= self.last
+
+
+@dataclass(frozen=True)
+class Week:
+    """A whole week, named by its Sunday, seen from `now`."""
+
+    first: date
+    now: datetime
+
+    @property
+    def is_current(self) -> bool:
+        """Say whether it is the newest whole week: only then may a model be promoted."""
+        return self.first == clock.newest_closed_week(self.now)
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """A stage that had nothing to do for its window, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class PendingReport:
+    """What became of pending actions: expired, approved by policy, and today's reminder if one is due."""
+
+    expired: int
+    approved: int
+    reminder: Reminder | None
+
+
+OLDER = Untouched("The window does not hold the newest closed day: the past is recounted, nothing is decided.")
+
+
+def missed_days(store: Store, now: datetime) -> Window:
+    """Return the window of the next daily run: yesterday and the closed days before it that were never counted."""
+    newest = clock.newest_closed_day(now)
+    with store.transaction() as conn:
+        counted = conn.scalar(sa.select(sa.func.max(segment_counts.c.day)).where(segment_counts.c.day < newest))
+    return Window(first=first_missed(counted, newest), last=newest, now=now)
+
+
+def first_missed(counted_through: date | None, newest: date) -> date:
+    """Return the first day to compute, given the last that was counted; a gap past `DOWNTIME_DAYS` is not made up."""
+    if counted_through is None or newest - counted_through > timedelta(days=DOWNTIME_DAYS):
+        return newest
+    return min(counted_through + clock.DAY, newest)
+
+
+def arrivals(store: Store, window: Window) -> object:
+    """Count what came in, and make room for the days ahead."""
+    from oracle_lib.observe import arrivals as module
+
+    with store.transaction() as conn:
+        module.make_room(conn, window.today)
+        return module.arrived(conn, window.first, window.last)
+
+
+def rollup(store: Store, window: Window) -> object:
+    """Count every (user, day) pair that waits, whatever its day: late events come the same way."""
+    from oracle_lib.observe import activity
+
+    with store.transaction() as conn:
+        return activity.rollup(conn)
+
+
+def refresh(store: Store, window: Window) -> object:
+    """Bring the sliding windows to today."""
+    from oracle_lib.observe import activity
+
+    if not window.is_current:
+        return OLDER
+    with store.transaction() as conn:
+        return activity.refresh(conn, window.today)
+
+
+def count(store: Store, window: Window, settings: Settings) -> object:
+    """Record how many users of each kind there were at the end of each day of the window."""
+    from oracle_lib.analyze import classifier
+
+    with store.transaction() as conn:
+        return classifier.count(conn, window.days, settings=settings)
+
+
+def classify(store: Store, window: Window, settings: Settings, *, everyone: bool = True) -> object:
+    """Say who each user is today."""
+    from oracle_lib.analyze import classifier
+
+    if not window.is_current:
+        return OLDER
+    with store.transaction() as conn:
+        return classifier.classify(conn, window.today, settings=settings, everyone=everyone)
+
+
+def score(store: Store, window: Window, settings: Settings, *, everyone: bool = True) -> object:
+    """Say what each user will probably do, by the promoted models."""
+    from oracle_lib.analyze import predictor
+
+    if not window.is_current:
+        return OLDER
+    with store.transaction() as conn:
+        return predictor.score(conn, window.today, settings=settings, everyone=everyone)
+
+
+def inspect(store: Store, window: Window) -> list[Finding]:
+    """Ask whether the state is fit to act on; an older window proposes nothing and is not asked."""
+    from oracle_lib.analyze import soundness
+
+    if not window.is_current:
+        return [soundness.Finding(name, True, OLDER.reason) for name in soundness.FINDINGS]
+    with store.transaction() as conn:
+        return soundness.inspect(conn, window.newest, window.now)
+
+
+def hold_unless_sound(store: Store, window: Window) -> list[Finding]:
+    """Raise `Permanent` with every failed finding; what follows proposes."""
+    findings = inspect(store, window)
+    failed = [finding.detail for finding in findings if not finding.passed]
+    if failed:
+        raise Permanent("Nothing is proposed: " + " ".join(failed))
+    return findings
+
+
+def propose(
+    store: Store, window: Window, *, triggers: Collection[str] = ("time_based", "segment_based"), everyone: bool = True
+) -> object:
+    """Turn rules that fire into pending actions."""
+    from oracle_lib.decide import decider
+
+    if not window.is_current:
+        return OLDER
+    with store.transaction() as conn:
+        return decider.propose(conn, as_of=window.today, now=window.now, triggers=triggers, everyone=everyone)
+
+
+def deliver(store: Store, settings: Settings, owner: str) -> object:
+    """Send what is approved and due. `owner` names the process in the lease."""
+    from oracle_lib.execute import executor
+
+    return executor.run_due(store, settings=settings, owner=owner, limit=SEND_AT_ONCE)
+
+
+def attribute(store: Store, now: datetime, settings: Settings) -> object:
+    """Record what came of what was sent."""
+    from oracle_lib.learn import outcomes
+
+    with store.transaction() as conn:
+        return outcomes.attribute(conn, now=now, settings=settings)
+
+
+def retain(store: Store, window: Window, settings: Settings) -> object:
+    """Drop and seal the days of raw events that are past retention."""
+    from oracle_lib.observe import arrivals as module
+
+    if not window.is_current:
+        return OLDER
+    with store.transaction() as conn:
+        return module.retain(conn, window.today, settings.retention_days)
+
+
+def train(store: Store, week: Week, settings: Settings) -> object:
+    """Train, backtest and promote; an older week trains nothing: what it would promote is already outdated."""
+    from oracle_lib.analyze import predictor
+
+    if not week.is_current:
+        return OLDER
+    with store.transaction() as conn:
+        return predictor.train(conn, clock.newest_closed_day(week.now), settings=settings)
+
+
+def observe_week(store: Store, week: Week) -> object:
+    """Keep what the week taught: observations, hypotheses and recommendations with their evidence."""
+    from oracle_lib.learn import hypotheses
+
+    with store.transaction() as conn:
+        return hypotheses.observe_week(conn, week.first, week.now)
+
+
+def report(store: Store, week: Week, settings: Settings) -> object:
+    """Write the week's report."""
+    from oracle_lib.tell import ceo_report
+
+    with store.transaction() as conn:
+        return ceo_report.make(conn, week.first, week.now, settings=settings)
+
+
+def anything_dirty(store: Store) -> bool:
+    """Say whether events, or users between two stages, wait to be worked on."""
+    with store.transaction() as conn:
+        waiting = sa.or_(sa.exists(sa.select(dirty_user_days.c.id)), sa.exists(sa.select(dirty_users.c.id)))
+        return bool(conn.scalar(sa.select(waiting)))
+
+
+def anything_due(store: Store) -> int:
+    """Return how many actions are approved and due."""
+    from oracle_lib.execute import executor
+
+    with store.transaction() as conn:
+        return executor.waiting(conn)
+
+
+def tend_pending(store: Store, now: datetime, settings: Settings) -> PendingReport:
+    """Expire what waited too long, approve what a policy may, and say whether people should be reminded."""
+    from oracle_lib.execute import approvals, reminders
+
+    with store.transaction() as conn:
+        return PendingReport(
+            expired=approvals.expire(conn, now),
+            approved=approvals.approve_by_policy(conn, now),
+            reminder=reminders.due(conn, now, timedelta(hours=settings.remind_hours)),
+        )
+
+
+Step = tuple[str, Callable[[], object]]
+
+
+def daily(store: Store, window: Window, settings: Settings, owner: str) -> list[Step]:
+    """Return the daily run as named steps, in the order of Dagster's job `daily`."""
+    return [
+        ("events", lambda: arrivals(store, window)),
+        ("user_days", lambda: rollup(store, window)),
+        ("activity", lambda: refresh(store, window)),
+        ("segments", lambda: classify(store, window, settings)),
+        ("segment_counts", lambda: count(store, window, settings)),
+        ("predictions", lambda: score(store, window, settings)),
+        ("checks", lambda: hold_unless_sound(store, window)),
+        ("actions", lambda: propose(store, window)),
+        ("deliveries", lambda: deliver(store, settings, owner) if window.is_current else OLDER),
+        ("outcomes", lambda: attribute(store, window.now, settings) if window.is_current else OLDER),
+        ("retention", lambda: retain(store, window, settings)),
+    ]
+
+
+def weekly(store: Store, week: Week, settings: Settings) -> list[Step]:
+    """Return the weekly run as named steps, in the order of Dagster's job `weekly`."""
+    return [
+        ("models", lambda: train(store, week, settings)),
+        ("insights", lambda: observe_week(store, week)),
+        ("ceo_report", lambda: report(store, week, settings)),
+    ]
+
+
+def react(store: Store, now: datetime, settings: Settings) -> list[Step]:
+    """Return what is done about fresh events: the same stages, for the users they touch, as they stand today.
+
+    What a person just did asks for an answer within seconds; rules that look at time wait for the daily run.
+    """
+    newest = clock.newest_closed_day(now)
+    window = Window(first=newest, last=newest, now=now)
+    triggers = ("event_based", "segment_based")
+    return [
+        ("user_days", lambda: rollup(store, window)),
+        ("activity", lambda: refresh(store, window)),
+        ("segments", lambda: classify(store, window, settings, everyone=False)),
+        ("predictions", lambda: score(store, window, settings, everyone=False)),
+        ("actions", lambda: propose(store, window, triggers=triggers, everyone=False)),
+        ("outcomes", lambda: attribute(store, now, settings)),
+    ]

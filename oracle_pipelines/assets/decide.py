@@ -1,0 +1,20 @@
+"""What to do: rules that fire become actions that wait for a person."""
+
+import dagster as dg
+
+from oracle_lib import clock, stages
+from oracle_lib.storage import tables
+from oracle_pipelines import present
+from oracle_pipelines.assets.analyze import predictions
+from oracle_pipelines.failures import told
+from oracle_pipelines.partitions import daily_asset, window_of
+from oracle_pipelines.resources import Database
+
+
+@daily_asset(group_name="decide", deps=[predictions], metadata=present.columns(tables.actions))
+@told
+def actions(context: dg.AssetExecutionContext, database: Database) -> dg.MaterializeResult:
+    """Proposals that wait for approval: at most one for each cause, none for a day that is not the newest."""
+    window = window_of(context, clock.now())
+    report = stages.propose(database.store, window)
+    return dg.MaterializeResult(metadata=present.figures(report, detailed=len(window.days) == 1))

@@ -1,0 +1,104 @@
+"""What runs because something waits. The row is the truth: no cursor, no run key, so nothing is lost with a process.
+
+Each sensor is a decision, a pure function, and the lines that ask for its inputs. A second run of a job is never
+asked for while one is queued or running: what came in meanwhile still waits, and the next tick sees it.
+"""
+
+from collections.abc import Collection
+from uuid import UUID
+
+import dagster as dg
+
+from oracle_lib import clock, settings, stages
+from oracle_pipelines import jobs, requests
+from oracle_pipelines.alerts import alert
+from oracle_pipelines.resources import Database
+
+RUNNING = dg.DefaultSensorStatus.RUNNING
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+Tick = dg.RunRequest | dg.SkipReason
+
+
+def on_new_events(dirty: bool, busy: Collection[str]) -> Tick:
+    """React when something is dirty; not beside a daily run, which does the same for everybody."""
+    if not dirty:
+        return dg.SkipReason("Nothing waits to be counted.")
+    if busy:
+        return dg.SkipReason(f"{' and '.join(sorted(busy))} runs or is queued; what waits will be seen after it.")
+    return dg.RunRequest()
+
+
+def on_approved(due: int, busy: Collection[str]) -> Tick:
+    """Send when something is due and nobody is sending."""
+    if due == 0:
+        return dg.SkipReason("Nothing is approved and due.")
+    if busy:
+        return dg.SkipReason(f"{due} due; the run that sends is on its way.")
+    return dg.RunRequest()
+
+
+def busy_among(instance: dg.DagsterInstance, names: Collection[str]) -> set[str]:
+    """Return which of the named jobs have a run that has not ended."""
+    return {name for name in names if instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=UNFINISHED)) > 0}
+
+
+@dg.sensor(job=jobs.react, minimum_interval_seconds=15, default_status=RUNNING)
+def new_events(context: dg.SensorEvaluationContext, database: Database) -> Tick:
+    """Events that came in are answered within seconds."""
+    dirty = stages.anything_dirty(database.store)
+    return on_new_events(dirty, busy_among(context.instance, ("daily", "react")) if dirty else ())
+
+
+@dg.sensor(job=jobs.execute, minimum_interval_seconds=5, default_status=RUNNING)
+def approved_actions(context: dg.SensorEvaluationContext, database: Database) -> Tick:
+    """What a person approved is on its way within seconds."""
+    due = stages.anything_due(database.store)
+    return on_approved(due, busy_among(context.instance, ("execute",)) if due else ())
+
+
+@dg.sensor(job=jobs.execute, minimum_interval_seconds=60, default_status=RUNNING)
+def pending_approvals(_context: dg.SensorEvaluationContext, database: Database) -> dg.SkipReason:
+    """What waits for a person: expired when its time is over, approved where a policy may, reminded of once a day."""
+    report = stages.tend_pending(database.store, clock.now(), settings.get())
+    if report.reminder is not None:
+        facts = {"waiting": report.reminder.actions, "oldest since": report.reminder.oldest.isoformat()}
+        alert(settings.get(), "Actions wait for approval", facts)
+    return dg.SkipReason(f"Expired {report.expired}, approved by policy {report.approved}.")
+
+
+@dg.sensor(jobs=jobs.JOBS, minimum_interval_seconds=5, default_status=RUNNING)
+def run_requests(context: dg.SensorEvaluationContext, database: Database) -> list[dg.RunRequest] | dg.SkipReason:
+    """What the panel or the API asked for is started, and what became of it is written back."""
+    with database.transaction() as conn:
+        asked = requests.open_requests(conn)
+        launches, notes = requests.decide(asked, _runs_of(context.instance, asked), clock.now())
+        requests.write(conn, notes, clock.now())
+    if not launches:
+        return dg.SkipReason(f"{len(asked)} requests are open, none to start.")
+    return [dg.RunRequest(job_name=launch.job, tags=dict(launch.tags)) for launch in launches]
+
+
+@dg.run_failure_sensor(minimum_interval_seconds=30, default_status=RUNNING)
+def run_failure(context: dg.RunFailureSensorContext) -> None:
+    """A run that failed is told to people."""
+    facts = {"run": context.dagster_run.run_id, "why": context.failure_event.message or "unknown"}
+    alert(settings.get(), f"The run of `{context.dagster_run.job_name}` failed", facts)
+
+
+def _runs_of(instance: dg.DagsterInstance, asked: Collection[requests.Asked]) -> dict[UUID, requests.Started]:
+    """Return the newest run of each request, in one query."""
+    if not asked:
+        return {}
+    ids = [str(request.id) for request in asked]
+    found = instance.get_runs(dg.RunsFilter(tags={requests.TAG: ids}))
+    return {UUID(run.tags[requests.TAG]): requests.Started(run.run_id, run.status.value) for run in reversed(found)}
+
+
+SENSORS = [new_events, approved_actions, pending_approvals, run_requests, run_failure]
