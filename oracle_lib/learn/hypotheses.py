@@ -241,7 +241,7 @@ def _weak_rule(conn: Connection, week: date) -> Iterator[_Finding]:
         title=f"Rewrite or pause the rule “{row.rule}”",
         content=(
             f"Of its {row.action_type} messages of {RULE_WEEKS} weeks {share} were opened, clicked, answered or"
-            f" followed by the goal within {RESPONSE_DAYS} days; of the other rules' {row.action_type} messages {others}."
+            f" followed by the goal within {RESPONSE_DAYS} days; of {row.action_type} messages of other rules {others}."
             " Try other words or another moment, or give the place to a rule that is answered more."
         ),
         confidence=share.precision,

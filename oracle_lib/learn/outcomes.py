@@ -43,28 +43,37 @@ class OutcomesReport:
     moved: int = 0
 
 
-# Actions whose windows are open, or closed so lately that an event for them may still come in.
-_OPEN = """
-    SELECT a.id, a.user_id, a.channel, a.executed_at, goal.event AS goal, goal.until
-    FROM actions a
-    LEFT JOIN rule_versions v ON v.rule_id = a.rule_id AND v.version = a.rule_version
-    CROSS JOIN LATERAL (
-        SELECT v.definition -> 'goal' ->> 'event' AS event,
-            a.executed_at + make_interval(days => COALESCE(
-                CAST(v.definition -> 'goal' ->> 'within_days' AS integer), :conversion_days)) AS until
-    ) goal
-    WHERE a.status = 'executed' AND a.executed_at <= :now
-        AND GREATEST(goal.until, a.executed_at + CAST(:response_window AS interval)) > :open_since
-"""
+_TABLE = sa.text("""
+    CREATE TEMPORARY TABLE open_actions (
+        id uuid, key text, user_id text, channel text, executed_at timestamptz, goal text, until timestamptz
+    ) ON COMMIT DROP
+""")
 
-_SPAN = sa.text(f"SELECT count(*), min(executed_at) FROM ({_OPEN}) open")  # noqa: S608
+# Actions whose windows are open, or closed so lately that an event for them may still come in. A table, so that the
+# planner knows how few or many they are.
+_OPEN = sa.text("""
+    WITH open AS (
+        INSERT INTO open_actions
+        SELECT a.id, CAST(a.id AS text), a.user_id, a.channel, a.executed_at, goal.event, goal.until
+        FROM actions a
+        LEFT JOIN rule_versions v ON v.rule_id = a.rule_id AND v.version = a.rule_version
+        CROSS JOIN LATERAL (
+            SELECT v.definition -> 'goal' ->> 'event' AS event,
+                a.executed_at + make_interval(days => COALESCE(
+                    CAST(v.definition -> 'goal' ->> 'within_days' AS integer), :conversion_days)) AS until
+        ) goal
+        WHERE a.status = 'executed' AND a.executed_at <= :now
+            AND GREATEST(goal.until, a.executed_at + CAST(:response_window AS interval)) > :open_since
+        RETURNING executed_at
+    )
+    SELECT count(*), min(executed_at) FROM open
+""")
 
-_ATTRIBUTE = sa.text(f"""
-    WITH open AS MATERIALIZED ({_OPEN}),
-    credited AS (
+_ATTRIBUTE = sa.text("""
+    WITH credited AS (
         SELECT DISTINCT ON (e.user_id, e.message_id, e.created_at)
             open.id, e.created_at, e.user_id, e.message_id, e.amount
-        FROM open
+        FROM open_actions open
         JOIN events e ON e.user_id = open.user_id AND e.event = open.goal
             AND e.created_at > open.executed_at AND e.created_at <= open.until
         WHERE e.created_at >= :events_from AND e.created_at <= :now
@@ -79,16 +88,15 @@ _ATTRIBUTE = sa.text(f"""
         SELECT id, 'converted' AS kind, created_at AS at, user_id, message_id, amount FROM credited
         UNION ALL
         SELECT open.id, response.kind, e.created_at, e.user_id, e.message_id, NULL
-        FROM open
-        JOIN events e ON e.user_id = open.user_id
+        FROM unnest(CAST(:names AS text[]), CAST(:kinds AS text[])) AS response(event, kind)
+        JOIN events e ON e.event = response.event
+        CROSS JOIN LATERAL (VALUES (e.metadata ->> 'actionId'), (e.metadata ->> 'emailId')) AS named(key)
+        JOIN open_actions open ON open.key = named.key AND open.user_id = e.user_id
             AND e.created_at >= open.executed_at - CAST(:clock_skew AS interval)
             AND e.created_at <= open.executed_at + CAST(:response_window AS interval)
-        JOIN unnest(CAST(:names AS text[]), CAST(:kinds AS text[])) AS response(event, kind)
-            ON response.event = e.event
         WHERE e.created_at >= :events_from AND e.created_at <= :now
-            AND CAST(open.id AS text) IN (e.metadata ->> 'actionId', e.metadata ->> 'emailId')
         UNION ALL
-        SELECT id, 'delivered', executed_at, user_id, NULL, NULL FROM open WHERE channel IS NOT NULL
+        SELECT id, 'delivered', executed_at, user_id, NULL, NULL FROM open_actions WHERE channel IS NOT NULL
     ),
     recorded AS (
         INSERT INTO outcomes (action_id, kind, at, user_id, message_id, amount, recorded_at)
@@ -101,7 +109,7 @@ _ATTRIBUTE = sa.text(f"""
     )
     SELECT kind, count(*) FILTER (WHERE fresh) AS fresh, count(*) FILTER (WHERE NOT fresh) AS moved
     FROM recorded GROUP BY kind ORDER BY kind
-""")  # noqa: S608
+""")
 
 
 def attribute(conn: Connection, *, now: datetime, settings: Settings) -> OutcomesReport:
@@ -116,9 +124,12 @@ def attribute(conn: Connection, *, now: datetime, settings: Settings) -> Outcome
         "conversion_days": settings.conversion_days,
         "response_window": RESPONSE_WINDOW,
     }
-    actions, oldest = conn.execute(_SPAN, asked).one()
+    conn.execute(sa.text("DROP TABLE IF EXISTS pg_temp.open_actions"))
+    conn.execute(_TABLE)
+    actions, oldest = conn.execute(_OPEN, asked).one()
     if oldest is None:
         return OutcomesReport(actions=0)
+    conn.execute(sa.text("ANALYZE pg_temp.open_actions"))
     found = conn.execute(
         _ATTRIBUTE,
         {
