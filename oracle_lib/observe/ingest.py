@@ -54,7 +54,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What became of each item: accepted + duplicate + rejected = sent. `days` and `users` are those of the accepted."""
+    """What became of each item: accepted + duplicate + rejected = sent. `days` and `users` are of the accepted."""
 
     accepted: int = 0
     duplicate: int = 0
