@@ -17,7 +17,19 @@ from oracle_api.deps import Edge
 from oracle_api.errors import LastResort
 from oracle_api.headers import SecurityHeaders
 from oracle_api.limits import BodyLimit
-from oracle_api.routes import actions, ceo_report, courses, events, health, rules, run_requests, segments, users
+from oracle_api.panel import pages
+from oracle_api.routes import (
+    actions,
+    ceo_report,
+    courses,
+    events,
+    execute,
+    health,
+    rules,
+    run_requests,
+    segments,
+    users,
+)
 from oracle_lib import settings as environment
 from oracle_lib.errors import Permanent
 from oracle_lib.settings import Settings
@@ -29,11 +41,12 @@ _KEYED: tuple[APIRouter, ...] = (
     courses.router,
     segments.router,
     actions.router,
+    execute.router,
     rules.router,
     ceo_report.router,
     run_requests.router,
 )
-_OPEN: tuple[APIRouter, ...] = (health.router,)
+_OPEN: tuple[APIRouter, ...] = (health.router, pages.router)
 _POOL = 10
 
 

@@ -16,8 +16,8 @@ from oracle_lib import access
 from oracle_lib.access import Caller, Presented
 from oracle_lib.errors import Forbidden, Permanent, Unknown
 
-# Routes without a key: they show nothing about anybody. The panel's page asks for itself, see `panel/pages.py`.
-PUBLIC = frozenset({"/healthz", "/readyz", "/admin/oracle", "/admin/oracle/static/{name}"})
+# Routes that name no scope: they show nothing about anybody. The panel's pages ask by themselves, `panel/pages.py`.
+PUBLIC = frozenset({"/healthz", "/readyz", "/admin/oracle", "/admin/oracle/ceo-report", "/admin/oracle/static/{name}"})
 
 
 async def presented(request: Request) -> Presented:

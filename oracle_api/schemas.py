@@ -291,6 +291,50 @@ class ActionsOut(Outgoing):
     next_cursor: str | None
 
 
+class StepOut(Outgoing):
+    """One link of the chain: what happened, when, and the row that says so."""
+
+    kind: str
+    at: datetime | None
+    title: str
+    detail: str
+    reference: str
+
+
+class LineageOut(Outgoing):
+    """An action's chain: event, segment, rule, proposal, approval, delivery, outcome."""
+
+    action_id: UUID
+    user_id: str
+    status: str
+    cause: str | None
+    steps: list[StepOut]
+
+
+class ExecuteIn(Incoming):
+    """What to send: one approved action; none named: all that is due."""
+
+    action_id: UUID | None = None
+
+
+class ExecuteReportOut(Outgoing):
+    """What became of the actions that were taken."""
+
+    executed: int
+    skipped: int
+    failed: int
+    retried: int
+    unknown: int
+    dropped: int
+
+
+class ExecutedOut(Outgoing):
+    """`action` as it stands after sending it, or `report` of all that was due."""
+
+    action: ActionOut | None
+    report: ExecuteReportOut | None
+
+
 class RunRequestIn(Incoming):
     """What to run: `daily` over days (both ends included), `weekly` for a week, or what is there now."""
 

@@ -13,12 +13,13 @@ from sqlalchemy import Connection
 
 from oracle_api.auth import needs
 from oracle_api.deps import Config, Conn, Now
-from oracle_api.schemas import ActionIn, ActionOut, ActionsOut, Id, Limit, MoveIn
+from oracle_api.schemas import ActionIn, ActionOut, ActionsOut, Id, Limit, LineageOut, MoveIn
 from oracle_lib.access import Caller
 from oracle_lib.execute import approvals, records
 from oracle_lib.execute.approvals import Draft, Seen
 from oracle_lib.execute.records import Action
 from oracle_lib.storage.tables import ACTION_STATUSES, ACTION_TYPES
+from oracle_lib.tell import lineage
 
 router = APIRouter(prefix="/api/oracle/actions", tags=["actions"])
 
@@ -52,6 +53,12 @@ def propose(
 def get(conn: Conn, action_id: UUID) -> ActionOut:
     """Return one action."""
     return ActionOut.model_validate(records.get(conn, action_id))
+
+
+@router.get("/{action_id}/lineage", dependencies=[needs("actions:read")])
+def why(conn: Conn, action_id: UUID) -> LineageOut:
+    """Return what led to an action and what came of it, step by step."""
+    return LineageOut.model_validate(lineage.trace(conn, action_id))
 
 
 @router.patch("/{action_id}")

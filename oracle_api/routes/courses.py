@@ -11,7 +11,7 @@ from oracle_lib.observe.courses import Course, Lesson
 router = APIRouter(prefix="/api/oracle/courses", tags=["courses"])
 
 
-@router.put("/{course_id}", dependencies=[needs("users:write")])
+@router.put("/{course_id:path}", dependencies=[needs("users:write")])
 def put(conn: Conn, now: Now, course_id: Id, course: CourseIn) -> CourseOut:
     """Make a course be what the body says."""
     lessons = tuple(Lesson(lesson.id, lesson.title, lesson.module_id) for lesson in course.lessons)
@@ -20,7 +20,7 @@ def put(conn: Conn, now: Now, course_id: Id, course: CourseIn) -> CourseOut:
     return _shown(course_id, courses.get(conn, course_id))
 
 
-@router.get("/{course_id}", dependencies=[needs("users:read")])
+@router.get("/{course_id:path}", dependencies=[needs("users:read")])
 def get(conn: Conn, course_id: Id) -> CourseOut:
     """Return a course with its lessons in order."""
     return _shown(course_id, courses.get(conn, course_id))

@@ -36,7 +36,7 @@ def page(
     )
 
 
-@router.get("/{user_id}", dependencies=[needs("users:read")])
+@router.get("/{user_id:path}", dependencies=[needs("users:read")])
 def get(conn: Conn, user_id: Id) -> SegmentOut:
     """Return one user's segment."""
     return SegmentOut.model_validate(audience.get(conn, user_id))

@@ -14,7 +14,7 @@ from oracle_lib.observe.profiles import ProfileChange
 router = APIRouter(prefix="/api/oracle/users", tags=["users"])
 
 
-@router.put("/{user_id}")
+@router.put("/{user_id:path}")
 def put(
     conn: Conn, now: Now, caller: Annotated[Caller, needs("users:write")], user_id: Id, change: ProfileIn
 ) -> ProfileOut:
@@ -24,7 +24,7 @@ def put(
     return ProfileOut.model_validate(profile)
 
 
-@router.get("/{user_id}", dependencies=[needs("users:read")])
+@router.get("/{user_id:path}", dependencies=[needs("users:read")])
 def get(conn: Conn, user_id: Id) -> ProfileOut:
     """Return a user's profile."""
     return ProfileOut.model_validate(profiles.get(conn, user_id))

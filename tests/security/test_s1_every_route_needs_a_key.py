@@ -1,0 +1,92 @@
+"""S1: closed by default. Every route stands in this matrix with the scope it takes; one that does not fails here."""
+
+import httpx
+import pytest
+
+from oracle_api import auth
+from oracle_api.app import create_app
+from oracle_api.routes import health
+from oracle_lib import access
+from oracle_lib.errors import Permanent
+from oracle_lib.settings import Settings
+from oracle_lib.storage.engine import Store
+from tests.api.conftest import MakeClient
+
+NOBODY = "00000000-0000-7000-8000-000000000000"
+OPEN = "no key"
+MATRIX = {
+    ("POST", "/api/oracle/events"): "events:write",
+    ("POST", "/api/oracle/events/batch"): "events:write",
+    ("GET", "/api/oracle/events"): "events:read",
+    ("PUT", "/api/oracle/users/{user_id:path}"): "users:write",
+    ("GET", "/api/oracle/users/{user_id:path}"): "users:read",
+    ("PUT", "/api/oracle/courses/{course_id:path}"): "users:write",
+    ("GET", "/api/oracle/courses/{course_id:path}"): "users:read",
+    ("GET", "/api/oracle/segments"): "users:read",
+    ("GET", "/api/oracle/segments/{user_id:path}"): "users:read",
+    ("GET", "/api/oracle/actions"): "actions:read",
+    ("POST", "/api/oracle/actions"): "actions:write",
+    ("GET", "/api/oracle/actions/{action_id}"): "actions:read",
+    ("GET", "/api/oracle/actions/{action_id}/lineage"): "actions:read",
+    ("PATCH", "/api/oracle/actions/{action_id}"): "actions:approve",
+    ("POST", "/api/oracle/execute"): "actions:approve",
+    ("GET", "/api/oracle/rules"): "rules:read",
+    ("GET", "/api/oracle/rules/{rule_id}"): "rules:read",
+    ("POST", "/api/oracle/rules"): "rules:write",
+    ("PUT", "/api/oracle/rules/{rule_id}"): "rules:write",
+    ("GET", "/api/oracle/ceo-report"): "report:read",
+    ("POST", "/api/oracle/ceo-report"): "admin",
+    ("POST", "/api/oracle/run-requests"): "admin",
+    ("GET", "/api/oracle/run-requests"): "admin",
+    ("GET", "/api/oracle/run-requests/{request_id}"): "admin",
+    ("GET", "/healthz"): OPEN,
+    ("GET", "/readyz"): OPEN,
+    # Open on the machine itself only: tests/panel/test_overview.py.
+    ("GET", "/admin/oracle"): OPEN,
+    ("GET", "/admin/oracle/ceo-report"): OPEN,
+    ("GET", "/admin/oracle/static/{name}"): OPEN,
+}
+
+
+def ask(client: httpx.Client, method: str, path: str, headers: dict[str, str] | None = None) -> int:
+    concrete = path.replace("{name}", "panel.css").replace(":path", "")
+    for name in ("user_id", "course_id", "action_id", "rule_id", "request_id"):
+        concrete = concrete.replace(f"{{{name}}}", NOBODY)
+    body = None if method == "GET" else {}
+    return client.request(method, concrete, json=body, headers=headers).status_code
+
+
+def test_the_matrix_names_every_route_with_its_scope(store: Store, settings: Settings) -> None:
+    found = {(method, path): scopes for method, path, scopes in auth.routes(create_app(store, settings))}
+    assert {route: {scope} - {OPEN} for route, scope in MATRIX.items()} == {
+        route: set(scopes) for route, scopes in found.items()
+    }
+
+
+def test_each_route_opens_to_its_scope_and_to_admin_and_to_no_other_key(client_with: MakeClient, base_url: str) -> None:
+    keys = {scope: client_with(scope).headers["Authorization"] for scope in access.SCOPES}
+    anyone = httpx.Client(base_url=base_url, timeout=30)
+    wrong = []
+    for (method, path), needed in MATRIX.items():
+        for held, key in keys.items():
+            status = ask(anyone, method, path, {"Authorization": key})
+            may = needed in (OPEN, held) or held == "admin"
+            if (status in (401, 403)) == may or status >= 500:
+                wrong.append((method, path, held, status))
+        for headers in ({}, {"Authorization": "Bearer ork_test_aaaaaaaa_b_c"}, {"X-API-Key": "admin"}):
+            status = ask(anyone, method, path, headers)
+            if (status == 401) == (needed == OPEN):
+                wrong.append((method, path, str(headers), status))
+    anyone.close()
+    assert wrong == []
+
+
+def test_a_route_that_names_no_scope_does_not_start(store: Store, settings: Settings) -> None:
+    app = create_app(store, settings)
+    app.add_api_route("/api/oracle/forgotten", health.alive)
+    with pytest.raises(Permanent, match="forgotten"):
+        auth.check_closed(app)
+
+
+def test_no_route_describes_the_others(client: httpx.Client) -> None:
+    assert {client.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")} == {404}
