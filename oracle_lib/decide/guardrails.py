@@ -16,6 +16,7 @@ What a person wrote by hand is theirs to time: consent and suppression hold, cap
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -64,6 +65,19 @@ def check_action(conn: Connection, action_id: UUID, *, limits: Limits, reaches_p
     Holds a lock on the user until the transaction ends, so that two executors cannot both take the last place of a day.
     `reaches_people` is false for a channel that keeps messages inside the house. Time is the database's.
     """
+    conn.execute(_LOCK_USER, {"action_id": action_id})
+    reason: str | None = conn.scalar(_asked_again(limits, reaches_people), {"action_id": action_id})
+    return reason
+
+
+_LOCK_USER = sa.select(
+    sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("oracle:user:" + actions.c.user_id, 0))
+).where(actions.c.id == sa.bindparam("action_id", type_=sa.Uuid))
+
+
+@lru_cache(maxsize=16)
+def _asked_again(limits: Limits, reaches_people: bool) -> sa.Select:
+    """Compose the question once a process: an executor asks it for every message."""
     about = (
         sa.select(
             actions.c.id,
@@ -75,17 +89,13 @@ def check_action(conn: Connection, action_id: UUID, *, limits: Limits, reaches_p
             rules.c.max_per_user,
         )
         .join_from(actions, rules, rules.c.id == actions.c.rule_id, isouter=True)
-        .where(actions.c.id == action_id)
+        .where(actions.c.id == sa.bindparam("action_id", type_=sa.Uuid))
         .subquery("asked")
-    )
-    conn.execute(
-        sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("oracle:user:" + about.c.user_id, 0)))
     )
     verdict = sa.case(
         *_person(about, limits, reaches_people=reaches_people), *_sent_before(about, limits), else_=sa.null()
     )
-    reason: str | None = conn.scalar(sa.select(verdict).select_from(about))
-    return reason
+    return sa.select(verdict).select_from(about)
 
 
 _Case = tuple[ColumnElement[bool], str]

@@ -26,7 +26,7 @@ from oracle_lib.storage.tables import action_changes, actions, events, messages,
 from tests.conftest import FULL
 
 SETTINGS = Settings(environment="test")
-ACTIONS, WORKERS, KILLS = (10_000, 4, 50) if FULL else (300, 2, 5)
+ACTIONS, WORKERS, KILLS = (10_000, 4, 50) if FULL else (200, 2, 3)
 _ROOT = Path(__file__).parents[2]
 
 
