@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from oracle_api.auth import needs
 from oracle_api.deps import Config, Conn, Now
-from oracle_api.schemas import ActionIn, ActionOut, ActionsOut, Id, Limit, LineageOut, MoveIn
+from oracle_api.schemas.words import Id, Limit
+from oracle_api.schemas.work import ActionIn, ActionOut, ActionsOut, LineageOut, MoveIn
 from oracle_lib.access import Caller
 from oracle_lib.execute import approvals, records
 from oracle_lib.execute.approvals import Draft, Seen

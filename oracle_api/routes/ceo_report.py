@@ -8,7 +8,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from oracle_api.auth import needs
 from oracle_api.deps import Conn, Now
-from oracle_api.schemas import ReportOut, RunRequestOut, WeekIn
+from oracle_api.schemas.work import ReportOut, RunRequestOut, WeekIn
 from oracle_lib import clock, run_requests
 from oracle_lib.access import Caller
 from oracle_lib.tell import ceo_report

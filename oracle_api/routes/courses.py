@@ -4,7 +4,8 @@ from fastapi import APIRouter
 
 from oracle_api.auth import needs
 from oracle_api.deps import Conn, Now
-from oracle_api.schemas import CourseIn, CourseOut, Id
+from oracle_api.schemas.people import CourseIn, CourseOut
+from oracle_api.schemas.words import Id
 from oracle_lib.observe import courses
 from oracle_lib.observe.courses import Course, Lesson
 

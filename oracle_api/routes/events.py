@@ -13,7 +13,8 @@ from fastapi.responses import JSONResponse, Response
 from oracle_api.auth import needs
 from oracle_api.deps import Body, Config, Conn, Now
 from oracle_api.errors import problem
-from oracle_api.schemas import BatchOut, EventOut, EventsOut, Id, Limit, Moment, Tracked
+from oracle_api.schemas.people import BatchOut, EventOut, EventsOut, Tracked
+from oracle_api.schemas.words import Id, Limit, Moment
 from oracle_lib.access import Caller
 from oracle_lib.errors import Invalid
 from oracle_lib.observe import ingest, timeline

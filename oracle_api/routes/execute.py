@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from oracle_api.auth import needs
 from oracle_api.deps import Config, Conn, Sender
-from oracle_api.schemas import ActionOut, ExecutedOut, ExecuteIn, ExecuteReportOut
+from oracle_api.schemas.work import ActionOut, ExecutedOut, ExecuteIn, ExecuteReportOut
 from oracle_lib.access import Caller
 from oracle_lib.execute import executor
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 
 from oracle_api.deps import Conn, Now
-from oracle_api.schemas import Alive, Ready
+from oracle_api.schemas.work import Alive, Ready
 from oracle_lib.errors import Transient
 from oracle_lib.observe import ingest
 from oracle_lib.storage import migrate

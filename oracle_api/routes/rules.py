@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from oracle_api.auth import needs
 from oracle_api.deps import Conn, Now
-from oracle_api.schemas import RuleOut, RulesOut
+from oracle_api.schemas.work import RuleOut, RulesOut
 from oracle_lib.access import Caller
 from oracle_lib.decide import definition, rules_engine
 from oracle_lib.decide.rules_engine import Rule

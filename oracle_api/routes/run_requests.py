@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, status
 
 from oracle_api.auth import needs
 from oracle_api.deps import Conn, Now
-from oracle_api.schemas import Limit, RunRequestIn, RunRequestOut, RunRequestsOut
+from oracle_api.schemas.words import Limit
+from oracle_api.schemas.work import RunRequestIn, RunRequestOut, RunRequestsOut
 from oracle_lib import clock, run_requests
 from oracle_lib.access import Caller
 from oracle_lib.errors import Invalid

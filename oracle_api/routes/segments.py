@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query
 
 from oracle_api.auth import needs
 from oracle_api.deps import Conn
-from oracle_api.schemas import ChurnLevel, EngagementLevel, Id, Lifecycle, Limit, SegmentOut, SegmentsOut
+from oracle_api.schemas.people import SegmentOut, SegmentsOut
+from oracle_api.schemas.words import ChurnLevel, EngagementLevel, Id, Lifecycle, Limit
 from oracle_lib.analyze import audience
 
 router = APIRouter(prefix="/api/oracle/segments", tags=["segments"])

@@ -6,7 +6,8 @@ from fastapi import APIRouter
 
 from oracle_api.auth import needs
 from oracle_api.deps import Conn, Now
-from oracle_api.schemas import Id, ProfileIn, ProfileOut
+from oracle_api.schemas.people import ProfileIn, ProfileOut
+from oracle_api.schemas.words import Id
 from oracle_lib.access import Caller
 from oracle_lib.observe import profiles
 from oracle_lib.observe.profiles import ProfileChange

@@ -1,0 +1,56 @@
+"""The words and units every body is made of, and what all bodies have in common."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+from pydantic.alias_generators import to_camel
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("holds a NUL or half a surrogate pair; remove it")
+    return text
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is out of range") from error
+
+
+def _percent(value: object) -> object:
+    return round(value * 100) if isinstance(value, float) else value
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Id = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Percent = Annotated[int, BeforeValidator(_percent)]
+Limit = Annotated[int, Field(ge=1, le=200)]
+EngagementLevel = Literal["new", "active", "moderate", "dormant", "lost"]
+Lifecycle = Literal["lead", "new", "active", "engaged", "graduate", "alumni"]
+ChurnLevel = Literal["low", "medium", "high", "critical"]
+
+
+class Incoming(BaseModel):
+    """A body we read: what it does not name is refused."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, validate_by_name=False, validate_by_alias=True)
+
+
+class Outgoing(BaseModel):
+    """A body we write, read off one of the library's own objects."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, from_attributes=True, validate_by_name=True, validate_by_alias=True
+    )

@@ -1,0 +1,218 @@
+"""Actions, rules, runs, reports and health: what is to be done, and how it stands."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field, JsonValue
+
+from oracle_api.schemas.words import Id, Incoming, Moment, Outgoing, Text
+
+
+class Alive(Outgoing):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(Outgoing):
+    """The service can work; ages are in seconds, null where nothing waits."""
+
+    status: Literal["ok"] = "ok"
+    migration: str | None
+    oldest_dirty_seconds: int | None
+    oldest_approved_seconds: int | None
+
+
+class ActionIn(Incoming):
+    """An action to propose; it waits for approval like any other."""
+
+    user_id: Id
+    action_type: Literal["email", "dm", "push", "post", "alert"]
+    content: Text
+    subject: Text | None = None
+    template: Text | None = None
+    priority: int = Field(5, ge=1, le=10)
+    scheduled_at: Moment | None = None
+    triggered_by: Id = "manual"
+
+
+class MoveIn(Incoming):
+    """An answer to an action; `version` and `contentHash` name what was seen, where somebody saw it."""
+
+    status: Literal["approved", "rejected", "executed", "cancelled", "pending"]
+    version: int | None = Field(None, ge=1)
+    content_hash: Text | None = None
+    reason: Text | None = None
+
+
+class OutcomeOut(Outgoing):
+    """What came of an action, as far as it is known."""
+
+    opened: bool
+    clicked: bool
+    replied: bool
+    converted: bool
+
+
+class ActionOut(Outgoing):
+    """One action as it stands."""
+
+    id: UUID
+    user_id: str
+    action_type: str
+    status: str
+    priority: int
+    template: str | None
+    subject: str | None
+    content: str
+    metadata: Mapping[str, JsonValue] | None
+    content_hash: str
+    version: int
+    message_class: str
+    triggered_by: str
+    trigger_data: Mapping[str, JsonValue] | None
+    rule_id: UUID | None
+    rule_version: int | None
+    approved_by: str | None
+    approved_at: datetime | None
+    scheduled_at: datetime | None
+    expires_at: datetime | None
+    executed_at: datetime | None
+    attempts: int
+    channel: str | None
+    reason: str | None
+    outcome: OutcomeOut
+    created_at: datetime
+    updated_at: datetime
+
+
+class ActionsOut(Outgoing):
+    """A page of actions, newest first; `nextCursor` is null on the last one."""
+
+    actions: list[ActionOut]
+    next_cursor: str | None
+
+
+class StepOut(Outgoing):
+    """One link of the chain: what happened, when, and the row that says so."""
+
+    kind: str
+    at: datetime | None
+    title: str
+    detail: str
+    reference: str
+
+
+class LineageOut(Outgoing):
+    """An action's chain: event, segment, rule, proposal, approval, delivery, outcome."""
+
+    action_id: UUID
+    user_id: str
+    status: str
+    cause: str | None
+    steps: list[StepOut]
+
+
+class ExecuteIn(Incoming):
+    """What to send: one approved action; none named: all that is due."""
+
+    action_id: UUID | None = None
+
+
+class ExecuteReportOut(Outgoing):
+    """What became of the actions that were taken."""
+
+    executed: int
+    skipped: int
+    failed: int
+    retried: int
+    unknown: int
+    dropped: int
+
+
+class ExecutedOut(Outgoing):
+    """`action` as it stands after sending it, or `report` of all that was due."""
+
+    action: ActionOut | None
+    report: ExecuteReportOut | None
+
+
+class RunRequestIn(Incoming):
+    """What to run: `daily` over days (both ends included), `weekly` for a week, or what is there now."""
+
+    job: Literal["daily", "weekly", "react", "execute"]
+    first_day: date | None = None
+    last_day: date | None = None
+    week: date | None = None
+
+
+class RunRequestOut(Outgoing):
+    """One request and the run that answers it."""
+
+    id: UUID
+    job: str
+    parameters: Mapping[str, JsonValue]
+    requested_by: str
+    status: str
+    run_id: str | None
+    detail: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class RunRequestsOut(Outgoing):
+    """Requests, newest first."""
+
+    run_requests: list[RunRequestOut]
+
+
+class WeekIn(Incoming):
+    """A week, named by its Sunday; none: the last whole one."""
+
+    week: date | None = None
+
+
+class ReportOut(Outgoing):
+    """The report of one week; each figure carries its unit, its change and its definition."""
+
+    week: date
+    currency: str
+    figures: list[dict[str, JsonValue]]
+    by_type: list[dict[str, JsonValue]]
+    by_rule: list[dict[str, JsonValue]]
+    markdown: str
+    made_at: datetime
+
+
+class RuleOut(Outgoing):
+    """One rule at its newest version."""
+
+    id: UUID
+    version: int
+    name: str
+    description: str | None
+    trigger: str
+    conditions: JsonValue
+    action_type: str
+    action_data: JsonValue
+    is_active: bool
+    priority: int
+    cooldown: int
+    max_per_user: int | None
+    expires_at: datetime | None
+    approval: str
+    message_class: str
+    goal: JsonValue
+    times_triggered: int
+    last_triggered: datetime | None
+    published_at: datetime
+    created_at: datetime
+    updated_at: datetime
+
+
+class RulesOut(Outgoing):
+    """Every rule, the most urgent first."""
+
+    rules: list[RuleOut]
