@@ -8,7 +8,8 @@ from oracle_lib.decide import definition
 from oracle_lib.decide.definition import Definition
 
 _NAME = '{{ first_name or "there" }}'
-_COURSE = '{{ course_title or "your course" }}'
+_COMMA_NAME = "{% if first_name %}, {{ first_name }}{% endif %}"
+_COURSE = '{{ course_title or "the course" }}'
 
 _WELCOME = {
     "name": "welcome",
@@ -23,7 +24,7 @@ _WELCOME = {
     "actionType": "email",
     "actionData": {
         "template": "welcome",
-        "subject": f"Welcome, {_NAME}! Your first lesson is ready",
+        "subject": f"Welcome{_COMMA_NAME}! Your first lesson is ready",
         "content": f"""Hi {_NAME},
 
 Welcome, it is lovely to have you here! Your first lesson is waiting, and it is a gentle one.
@@ -53,7 +54,7 @@ _KEEP_GOING = {
     "actionData": {
         "template": "keep_going",
         "content": (
-            f"{{{{ lessons_this_week or 'Three' }}}} lessons this week, {_NAME}, well done! "
+            f"{{{{ lessons_this_week or 'Three' }}}} lessons this week{_COMMA_NAME}: well done! "
             "{% if progress is not none %}You are {{ progress }} % of the way through "
             f"{_COURSE}. {{% endif %}}"
             "The next lesson builds right on what you just learned, so it is a good moment to carry on. 💚"
@@ -108,7 +109,7 @@ _WIN_BACK = {
     "actionType": "email",
     "actionData": {
         "template": "win_back",
-        "subject": f"Your place is kept, {_NAME}",
+        "subject": f"Your place is kept{_COMMA_NAME}",
         "content": f"""Hi {_NAME},
 
 Life gets full, and that is all right: your place in {_COURSE} is just where you left it.
@@ -142,7 +143,7 @@ _UPSELL = {
     "actionType": "email",
     "actionData": {
         "template": "upsell_momentum",
-        "subject": f"{_NAME}, ready for what comes next?",
+        "subject": f"Ready for what comes next{_COMMA_NAME}?",
         "content": f"""Hi {_NAME},
 
 You have found a lovely rhythm with {_COURSE}, and it shows.

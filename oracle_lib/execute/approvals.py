@@ -6,7 +6,7 @@
        ├─expire─> expired                   ├─expire─> expired
        ├─newer proposal─> superseded        └─done by hand─> executed
        ├─done by hand─> executed
-       └─edit: stays pending, version + 1
+       └─edit: stays pending, version + 1                unknown ──settle──> executed | failed | approved
 
 A move holds the row, compares status, version and content hash, and writes its row of history in the same transaction;
 a trigger refuses every other edge, whoever asks. Whoever comes too late gets `Conflict` with the current state.
@@ -145,6 +145,24 @@ def done_by_hand(
     standing = _standing(conn, action_id, ("pending", "approved"), seen, "executed")
     changed = {"executed_at": now, "channel": "hand", "reason": _reason(note)}
     return _move(conn, standing, "executed", changed, actor=actor, now=now, seen=seen, verb="done_by_hand", reason=note)
+
+
+def settle(
+    conn: Connection, action_id: UUID, became: str, *, actor: str, now: datetime, note: str, seen: Seen = UNSEEN
+) -> Action:
+    """Say what became of an action nobody knows of: it arrived (`executed`), it did not (`failed`), or try it again.
+
+    `became` is executed, failed or approved. Trying again is a person's decision: whoever got it once may get it twice.
+    """
+    if became not in {"executed", "failed", "approved"}:
+        raise Invalid("`status` must be executed, failed or approved to settle an unknown action.", field="status")
+    standing = _standing(conn, action_id, ("unknown",), seen, became)
+    changed: dict[str, object] = {"reason": _reason(note)}
+    if became == "executed":
+        changed["executed_at"] = now
+    if became == "approved":
+        changed |= {"next_attempt_at": None, "first_attempt_at": None, "expires_at": None}
+    return _move(conn, standing, became, changed, actor=actor, now=now, seen=seen, verb="settled", reason=note)
 
 
 def edit(

@@ -95,6 +95,19 @@ def test_what_was_done_by_hand_is_executed_with_a_note(conn: Connection, now: da
     assert verbs(conn) == ["created", "done_by_hand"]
 
 
+@pytest.mark.parametrize("became", ["executed", "failed", "approved"])
+def test_a_person_settles_what_nobody_knows_and_nothing_else(conn: Connection, now: datetime, became: str) -> None:
+    one = made(conn, now)
+    approvals.approve(conn, one.id, actor="bea", now=now)
+    with pytest.raises(Conflict):
+        approvals.settle(conn, one.id, became, actor="bea", now=now, note="asked her")
+    conn.execute(sa.update(actions).values(status="executing", attempts=1))
+    conn.execute(sa.update(actions).values(status="unknown"))
+    assert approvals.settle(conn, one.id, became, actor="bea", now=now, note="asked her").status == became
+    with pytest.raises(Invalid):
+        approvals.settle(conn, one.id, "pending", actor="bea", now=now, note="asked her")
+
+
 def test_only_an_approved_action_is_cancelled(conn: Connection, now: datetime) -> None:
     one = made(conn, now)
     with pytest.raises(Conflict):
