@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.clock import DAY
 from oracle_lib.storage.publish import lock
-from oracle_lib.storage.tables import dirty_user_days, events, sealed_days
+from oracle_lib.storage.tables import dirty_user_days, events, imports, sealed_days
 
 IMPORTED = date(1970, 1, 1)
 MONTHLY_AFTER = timedelta(days=180)
@@ -49,12 +49,15 @@ def ensure_keys(conn: Connection, today: date) -> None:
 def drop_expired(conn: Connection, today: date, retention_days: int | None) -> list[date]:
     """Drop days of raw events older than retention and seal them; drop old message ids. Return the days dropped.
 
-    A monthly partition goes when its last day is too old; a day that waits to be recounted stays.
+    A monthly partition goes when its last day is too old; a day that waits to be recounted stays, and nothing goes
+    while an import is under way: the rest of its rows would find their days sealed.
     """
     for first, end in _spans(_existing(conn, "event_keys")):
         if first != IMPORTED and end <= today - _KEYS_KEPT:
             conn.exec_driver_sql(f"DROP TABLE {_name('event_keys', first, end)}")
     if retention_days is None:
+        return []
+    if _import_under_way(conn, today):
         return []
     waiting = set(conn.execute(sa.select(dirty_user_days.c.day).distinct()).scalars())
     dropped: list[date] = []
@@ -66,6 +69,12 @@ def drop_expired(conn: Connection, today: date, retention_days: int | None) -> l
     if dropped:
         conn.execute(insert(sealed_days).on_conflict_do_nothing(), [{"day": day} for day in dropped])
     return dropped
+
+
+def _import_under_way(conn: Connection, today: date) -> bool:
+    """Say whether an import has not finished; one that nobody resumed for two days no longer counts."""
+    unfinished = sa.select(imports.c.id).where(imports.c.finished_at.is_(None), imports.c.started_at >= today - 2 * DAY)
+    return conn.scalar(sa.select(unfinished.exists())) or False
 
 
 def _range_of(day: date, today: date) -> tuple[date, date]:

@@ -53,6 +53,16 @@ def test_retention_drops_and_seals_counted_days_and_keeps_their_rollup(conn: Con
     assert conn.scalar(sa.select(tables.user_days.c.login).where(tables.user_days.c.day == old)) == 1
 
 
+def test_nothing_goes_while_an_import_is_under_way(conn: Connection, now: datetime) -> None:
+    world.post(conn, [world.event("u", "login", now - timedelta(days=95))], now)
+    activity.rollup(conn)
+    half = {"kind": "jsonl", "name": "f", "content_sha256": b"x" * 32, "started_at": now - timedelta(hours=3)}
+    conn.execute(sa.insert(tables.imports), half)
+    assert partitions.drop_expired(conn, TODAY, 90) == []
+    conn.execute(sa.update(tables.imports).values(started_at=now - timedelta(days=4)))
+    assert len(partitions.drop_expired(conn, TODAY, 90)) == 1
+
+
 def test_retention_can_be_off(conn: Connection, now: datetime) -> None:
     world.post(conn, [world.event("u", "login", now - timedelta(days=900))], now)
     activity.rollup(conn)
