@@ -33,11 +33,11 @@ from oracle_lib.up import Installation, Say, installation
 ACADEMY_DAYS = 90
 SEED = 7
 # One run of so many days: enough for the plots to say something, quick enough to wait for.
-HISTORY_DAYS = 28
+HISTORY_DAYS = 21
 APPROVED = 25
 _A_DAY_IN_TEN_SECONDS = 8640.0
 _RUN_SECONDS = 300.0
-_DELIVERY_SECONDS = 60.0
+_DELIVERY_SECONDS = 30.0
 _LIVE_EVERY_SECONDS = 30.0
 
 
@@ -102,21 +102,23 @@ def _go_round(ours: Installation, academy: Academy, tell: Say) -> None:
         rules_engine.install_starters(conn, clock.now())
     ours.wait(ours.webserver)
     client, newest = DagsterClient(services.dagster_url(ours.settings)), clock.newest_closed_day(clock.now())
-    # Queued before the daemon starts, so that it comes before what the sensors would ask for.
-    first = client.launch("daily", days(newest - timedelta(days=HISTORY_DAYS), newest - clock.DAY))
+    # Queued before the daemon starts, so that it comes before what the sensors would ask for. Counting takes what
+    # waits, whatever its day, so the newest day can come first and people see proposals while the past is recounted.
+    run_id = client.launch("daily", days(newest, newest))
     tell("Starting the Dagster daemon")
     ours.start(ours.daemon)
-    _wait(client, first, f"Counting the {HISTORY_DAYS} days before yesterday, in one run", tell)
-    week_before = clock.newest_closed_week(clock.now())
-    _wait(client, client.launch("weekly", week(week_before)), f"Weekly run of {week_before}: model, report", tell)
-    _wait(client, client.launch("daily", days(newest, newest)), f"Daily run of {newest}: segments to actions", tell)
-    _approve_some(ours.store, tell)
-    _await(ours.store, messages, "Delivered", tell)
+    _wait(client, run_id, f"Daily run of {newest}: from events to pending actions", tell)
+    approved = _approve_some(ours.store, tell)
+    past = days(newest - timedelta(days=HISTORY_DAYS), newest - clock.DAY)
+    _wait(client, client.launch("daily", past), f"The {HISTORY_DAYS} days before it, in one run", tell)
+    _await(ours.store, messages, approved, "Messages delivered", tell)
     _answer_messages(ours.store, academy, clock.now())
-    _await(ours.store, outcomes, "Outcomes", tell)
+    told = clock.newest_closed_week(clock.now())
+    _wait(client, client.launch("weekly", week(told)), f"Weekly run of {told}: model, insights, report", tell)
+    _await(ours.store, outcomes, 1, "Outcomes", tell)
 
 
-def _approve_some(store: Store, tell: Say) -> None:
+def _approve_some(store: Store, tell: Say) -> int:
     """Approve some of every rule's proposals, as a person would in the panel."""
     place = sa.func.row_number().over(partition_by=actions.c.triggered_by, order_by=actions.c.created_at)
     waiting = sa.select(actions.c.id, place.label("place")).where(actions.c.status == "pending").subquery()
@@ -125,6 +127,7 @@ def _approve_some(store: Store, tell: Say) -> None:
         for action_id in chosen:
             approvals.approve(conn, action_id, actor="demo", now=clock.now())
     tell(f"Approved {len(chosen)} pending actions; the sensor sends them")
+    return len(chosen)
 
 
 def _live(store: Store, academy: Academy, now: datetime) -> None:
@@ -146,12 +149,12 @@ def _wait(client: DagsterClient, run_id: str, what: str, tell: Say) -> None:
     client.wait(run_id, _RUN_SECONDS, lambda _steps: None)
 
 
-def _await(store: Store, table: sa.Table, word: str, tell: Say) -> None:
-    """Wait until a table has rows, and say how many; a quiet demo is told so and goes on."""
+def _await(store: Store, table: sa.Table, rows: int, word: str, tell: Say) -> None:
+    """Wait until a table has so many rows, and say how many; what takes longer comes while the demo is up."""
     until = time.monotonic() + _DELIVERY_SECONDS
-    while (count := _count(store, table)) == 0 and time.monotonic() < until:
+    while (count := _count(store, table)) < rows and time.monotonic() < until:
         time.sleep(1.0)
-    tell(f"{word}: {count}" if count else f"{word}: none yet; they will come while the demo is up")
+    tell(f"{word}: {count}")
 
 
 def _count(store: Store, table: sa.Table) -> int:

@@ -21,7 +21,7 @@ from oracle_lib import clock
 from oracle_lib.errors import Permanent
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.tables import dirty_user_days, dirty_users, segment_counts
+from oracle_lib.storage.tables import dirty_user_days, dirty_users, segment_counts, segments
 
 if TYPE_CHECKING:
     from oracle_lib.analyze.soundness import Finding
@@ -221,13 +221,20 @@ def retain(store: Store, window: Window, settings: Settings) -> object:
 
 
 def train(store: Store, week: Week, settings: Settings) -> object:
-    """Train, backtest and promote; an older week trains nothing: what it would promote is already outdated."""
+    """Train, backtest and promote; an older week trains nothing: what it would promote is already outdated.
+
+    When a model is promoted everybody is queued to be scored by it, and `react` does so within seconds.
+    """
     from oracle_lib.analyze import predictor
+    from oracle_lib.storage import queue
 
     if not week.is_current:
         return OLDER
     with store.transaction() as conn:
-        return predictor.train(conn, clock.newest_closed_day(week.now), settings=settings)
+        trained = predictor.train(conn, clock.newest_closed_day(week.now), settings=settings)
+        if trained.promoted:
+            queue.hand_on(conn, "predictions", source=segments.name)
+        return trained
 
 
 def observe_week(store: Store, week: Week) -> object:

@@ -18,7 +18,7 @@ def alert(settings: Settings, title: str, facts: Mapping[str, object]) -> bool:
     """Log an alert and post it as JSON (`text` is what Slack-compatible receivers show); say whether it arrived."""
     text = f"{title}. " + " ".join(f"{name}: {value}." for name, value in facts.items())
     _log.warning(text)
-    if settings.alert_webhook_url is None:
+    if not settings.alert_webhook_url:
         return False
     body = {"text": text, "title": title, "facts": {name: str(value) for name, value in facts.items()}}
     try:

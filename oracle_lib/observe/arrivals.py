@@ -48,8 +48,8 @@ def arrived(conn: Connection, first: date, last: date) -> ArrivalsReport:
         first=first,
         last=last,
         users=conn.scalar(sa.select(sa.func.count(events.c.user_id.distinct())).where(here)) or 0,
-        by_event=dict(by_event.tuples().all()),
-        refused=dict(refused.tuples().all()),
+        by_event={row[0]: row[1] for row in by_event},
+        refused={row[0]: row[1] for row in refused},
     )
 
 
