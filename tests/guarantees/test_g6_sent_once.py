@@ -98,6 +98,7 @@ def finish(store: Store) -> None:
         executor.run_due(store, settings=SETTINGS, owner="last")
 
 
+@pytest.mark.timeout(900)
 def test_executors_killed_at_any_moment_lose_nothing_and_double_nothing(
     store: Store, database_url: str, now: datetime
 ) -> None:
@@ -118,7 +119,7 @@ def test_executors_killed_at_any_moment_lose_nothing_and_double_nothing(
             let_leases_run_out(store)
         crew.append(start(database_url, f"again{number}"))
     for worker in crew:
-        worker.communicate(timeout=250)
+        worker.communicate(timeout=600)
     finish(store)
     assert kills > 0
     assert_each_was_sent_once(store, ids)
