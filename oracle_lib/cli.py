@@ -81,18 +81,19 @@ def run_cadence(
     ] = None,
 ) -> None:
     """Run the daily or weekly stages here, without Dagster, and print their reports."""
-    from oracle_lib import home, stages
+    from oracle_lib import home, stages, window
     from oracle_lib.reading import print_step
 
     settings, now = _settings(), clock.now()
     asked = _day(day) if day else None
     with home.store(settings) as store:
         if cadence is Cadence.daily:
-            window = stages.Window(asked, asked, now) if asked else stages.missed_days(store, now)
-            steps = stages.daily(store, window, settings, owner="oracle run")
+            with store.transaction() as conn:
+                days = window.Window(asked, asked, now) if asked else window.missed_days(conn, now)
+            steps = stages.daily(store, days, settings, owner="oracle run")
         else:
             week = clock.week_of(asked) if asked else clock.newest_closed_week(now)
-            steps = stages.weekly(store, stages.Week(week, now), settings)
+            steps = stages.weekly(store, window.Week(week, now), settings)
         for name, step in steps:
             print_step(name, step)
 
@@ -123,7 +124,7 @@ def import_history(
     }[source]
     settings = _settings()
     with home.store(settings) as store, progress(f"Importing {path.name}") as moved:
-        report = reading(store, path, now=clock.now(), progress=moved)
+        report = reading(store, path, settings=settings, now=clock.now(), progress=moved)
     print_report("imported", report)
 
 

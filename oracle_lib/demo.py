@@ -115,6 +115,7 @@ def _go_round(ours: Installation, academy: Academy, tell: Say) -> None:
     _answer_messages(ours.store, academy, clock.now())
     told = clock.newest_closed_week(clock.now())
     _wait(client, client.launch("weekly", week(told)), f"Weekly run of {told}: model, insights, report", tell)
+    _await(ours.store, predictions, 1, "Scores by the new model", tell)
     _await(ours.store, outcomes, 1, "Outcomes", tell)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -21,58 +21,15 @@ from oracle_lib import clock
 from oracle_lib.errors import Permanent
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.tables import dirty_user_days, dirty_users, segment_counts, segments
+from oracle_lib.storage.tables import dirty_user_days, dirty_users, segments
+from oracle_lib.window import Week, Window
 
 if TYPE_CHECKING:
     from oracle_lib.analyze.soundness import Finding
     from oracle_lib.execute.reminders import Reminder
 
-# A gap in the daily runs up to so long is a downtime and made up for by itself; a longer one is history to backfill.
-DOWNTIME_DAYS = 31
-# What sends at once, and how long one run goes on sending before it lets the next start.
+# How many actions one claim of a sending run takes.
 SEND_AT_ONCE = 500
-
-
-@dataclass(frozen=True)
-class Window:
-    """The closed days `first` to `last`, both included, that a run answers for, seen from `now`."""
-
-    first: date
-    last: date
-    now: datetime
-
-    @property
-    def days(self) -> list[date]:
-        """Every day of the window, oldest first."""
-        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
-
-    @property
-    def newest(self) -> date:
-        """The newest closed day at `now`."""
-        return clock.newest_closed_day(self.now)
-
-    @property
-    def today(self) -> date:
-        """The day on which the current tables stand."""
-        return self.newest + clock.DAY
-
-    @property
-    def is_current(self) -> bool:
-        """Say whether the window holds the newest closed day: only then may a run classify, propose and send."""
-        return self.first <= self.newest <= self.last
-
-
-@dataclass(frozen=True)
-class Week:
-    """A whole week, named by its Sunday, seen from `now`."""
-
-    first: date
-    now: datetime
-
-    @property
-    def is_current(self) -> bool:
-        """Say whether it is the newest whole week: only then may a model be promoted."""
-        return self.first == clock.newest_closed_week(self.now)
 
 
 @dataclass(frozen=True)
@@ -92,21 +49,6 @@ class PendingReport:
 
 
 OLDER = Untouched("The window does not hold the newest closed day: the past is recounted, nothing is decided.")
-
-
-def missed_days(store: Store, now: datetime) -> Window:
-    """Return the window of the next daily run: yesterday and the closed days before it that were never counted."""
-    newest = clock.newest_closed_day(now)
-    with store.transaction() as conn:
-        counted = conn.scalar(sa.select(sa.func.max(segment_counts.c.day)).where(segment_counts.c.day < newest))
-    return Window(first=first_missed(counted, newest), last=newest, now=now)
-
-
-def first_missed(counted_through: date | None, newest: date) -> date:
-    """Return the first day to compute, given the last that was counted; a gap past `DOWNTIME_DAYS` is not made up."""
-    if counted_through is None or newest - counted_through > timedelta(days=DOWNTIME_DAYS):
-        return newest
-    return min(counted_through + clock.DAY, newest)
 
 
 def arrivals(store: Store, window: Window) -> object:

@@ -9,7 +9,7 @@ from functools import partial
 import dagster as dg
 
 from oracle_lib import settings
-from oracle_lib.stages import Week, Window
+from oracle_lib.window import Week, Window
 
 _FIRST = settings.get().first_day.isoformat()
 

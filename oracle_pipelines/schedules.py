@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from oracle_lib import clock, stages
+from oracle_lib import clock
+from oracle_lib.window import missed_days
 from oracle_pipelines import jobs
 from oracle_pipelines.partitions import range_tags
 from oracle_pipelines.resources import Database
@@ -15,7 +16,8 @@ RUNNING = dg.DefaultScheduleStatus.RUNNING
 @dg.schedule(job=jobs.daily, cron_schedule="0 2 * * *", execution_timezone="UTC", default_status=RUNNING)
 def daily_at_two(context: dg.ScheduleEvaluationContext, database: Database) -> dg.RunRequest:
     """Yesterday at 02:00 UTC, and in the same run the closed days before it that no run counted."""
-    window = stages.missed_days(database.store, context.scheduled_execution_time)
+    with database.transaction() as conn:
+        window = missed_days(conn, context.scheduled_execution_time)
     return dg.RunRequest(tags=range_tags(window.first, window.last))
 
 

@@ -1,5 +1,6 @@
 """Dagster on our PostgreSQL: with the root dagster.yaml, over a socket, in the form its driver needs."""
 
+import select
 import shutil
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_a_notification_reaches_a_listener(database_url: str) -> None:
         listener.exec_driver_sql("LISTEN run_events")
         sender.execute(sa.text("NOTIFY run_events, :what"), {"what": "run_1"})
         raw = listener.connection.driver_connection
+        select.select([raw], [], [], 10.0)
         raw.poll()
         assert [note.payload for note in raw.notifies] == ["run_1"]
     engine.dispose()

@@ -12,9 +12,10 @@ from oracle_lib.decide import rules_engine
 from oracle_lib.errors import Permanent
 from oracle_lib.settings import Settings
 from oracle_lib.simulate import Academy, load
-from oracle_lib.stages import OLDER, Window, daily, first_missed, react
+from oracle_lib.stages import OLDER, daily, react
 from oracle_lib.storage import tables
 from oracle_lib.storage.engine import Store
+from oracle_lib.window import Window, first_missed
 from oracle_pipelines.definitions import defs
 from oracle_pipelines.partitions import range_tags
 from oracle_pipelines.resources import Database
