@@ -171,6 +171,7 @@ def upgrade() -> None:
         sa.Column("lessons_in_course", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_activity")),
         schema="oracle",
+        postgresql_with={"fillfactor": 60},
     )
     op.create_table(
         "api_keys",
@@ -364,6 +365,7 @@ def upgrade() -> None:
         sa.CheckConstraint("probability BETWEEN 0 AND 1", name=op.f("ck_predictions_probability")),
         sa.PrimaryKeyConstraint("user_id", "target", name=op.f("pk_predictions")),
         schema="oracle",
+        postgresql_with={"fillfactor": 60},
     )
     op.create_table(
         "profile_changes",
@@ -538,6 +540,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_segments")),
         sa.UniqueConstraint("user_id", name=op.f("uq_segments_user_id")),
         schema="oracle",
+        postgresql_with={"fillfactor": 60},
     )
     op.create_table(
         "skips",
@@ -640,6 +643,7 @@ def upgrade() -> None:
         sa.Column("h23", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("user_id", "day", name=op.f("pk_user_days")),
         schema="oracle",
+        postgresql_with={"fillfactor": 60},
     )
     op.create_index("ix_user_days_day", "user_days", ["day"], unique=False, schema="oracle")
     op.create_table(
