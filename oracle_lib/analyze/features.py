@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import ibis
 
-from oracle_lib.observe.activity import activity_expr
+from oracle_lib.observe.activity import activity_expr, progress_expr
 from oracle_lib.observe.moments import Moments
 from oracle_lib.storage.relations import relation
 from oracle_lib.storage.tables import activity, user_days, users
@@ -31,8 +31,10 @@ def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: boo
     if only is not None:
         people = people.semi_join(only, "user_id")
     people = moments.attach(people).select("as_of", "user_id", "profile_joined_on", "profile_made_on")
-    counted = moments.attach(relation(activity)) if current else activity_expr(moments, only)
-    state = people.left_join(counted, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
+    worked_out = [activity_expr(moments, only), progress_expr(moments, only)]
+    state = people
+    for part in [moments.attach(relation(activity))] if current else worked_out:
+        state = state.left_join(part, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
     joined_on = ibis.coalesce(state.profile_joined_on, state.first_seen_on, state.profile_made_on)
     state = state.mutate(joined_on=joined_on).drop("profile_joined_on", "profile_made_on")
     state = state.filter(state.joined_on <= state.as_of)

@@ -18,7 +18,7 @@ from oracle_lib.observe import catalogue
 from oracle_lib.observe.moments import DISTANCES, Moments, OneDay
 from oracle_lib.storage import queue
 from oracle_lib.storage.publish import Published, Scope, lock, publish, scratch_table
-from oracle_lib.storage.relations import relation
+from oracle_lib.storage.relations import relation, scratch
 from oracle_lib.storage.tables import (
     WINDOWS,
     activity,
@@ -31,6 +31,7 @@ from oracle_lib.storage.tables import (
 from oracle_lib.storage.tables.activity import EVENT_KINDS, HOURS, LIFETIME_COUNTS
 
 _WEEKS = 4
+_CHANGED = "changed_users"
 _READ = ("user_id", "event", "session_id", "created_at", "seconds", "amount", "course_id", "lesson_id")
 _PAIR = ("user_id", "day")
 
@@ -66,7 +67,8 @@ def rollup(conn: Connection) -> RollupReport:
 def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> ActivityReport:
     """Bring `activity` to the end of `as_of` and queue the users it touched for the classifier.
 
-    `everyone` works all users out from `user_days`: the full rebuild, which gives the same rows.
+    `everyone` works all users out from `user_days`: the full rebuild, which gives the same rows. Progress does not move
+    with time, so it is worked out only for users whose days changed.
     """
     lock(conn, activity.name)
     queue.take_users(conn, "activity")
@@ -75,18 +77,17 @@ def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> Activit
         known = ibis.union(relation(user_days).select("user_id"), relation(activity).select("user_id"))
         queue.add_users(conn, known.distinct())
     elif before < as_of:
+        queue.add_users(conn, _users_between(before, as_of))
+    scratch_table(conn, _CHANGED, queue.work_users())
+    if before is not None and before < as_of:
         queue.add_users(conn, _users_of_moved_days(before, as_of))
-    done = publish(
-        conn,
-        activity,
-        activity_expr(OneDay(as_of), queue.work_users()).drop("as_of"),
-        key=("user_id",),
-        scope=Scope(queue.WORK_USERS),
-    )
+    windows = activity_expr(OneDay(as_of), queue.work_users()).drop("as_of")
+    done = publish(conn, activity, windows, key=("user_id",), scope=Scope(queue.WORK_USERS))
+    courses = progress_expr(OneDay(as_of), scratch(_CHANGED, {"user_id": "string"})).drop("as_of")
+    progressed = publish(conn, activity, courses, key=("user_id",))
     queue.set_stands_for(conn, "activity", as_of)
     queue.hand_on(conn, "segments")
-    users = conn.scalar(sa.text("SELECT count(*) FROM work_users")) or 0
-    return ActivityReport(as_of=as_of, users=users, written=done.written)
+    return ActivityReport(as_of=as_of, users=queue.work_size(conn), written=done.written + progressed.written)
 
 
 def user_days_expr(first: date, end: date, pairs: ibis.Table | None = None) -> ibis.Table:
@@ -151,7 +152,7 @@ def activity_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Tab
         acted & (d.day > moments.before(d, 7 * week + 7)) & (d.day <= moments.before(d, 7 * week))
         for week in range(1, _WEEKS)
     ]
-    counted = d.group_by("as_of", "user_id").aggregate(
+    return d.group_by("as_of", "user_id").aggregate(
         first_seen_on=d.day.min(),
         first_active_on=d.day.min(where=acted),
         last_active_on=d.day.max(where=acted),
@@ -164,16 +165,18 @@ def activity_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Tab
         **windows,
         active_weeks_4=_int(sum((_int(d.count(where=week)) > 0).cast("int32") for week in weeks)),
     )
-    progress = _progress_expr(moments, users)
-    return counted.left_join(progress, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
 
 
-def _progress_expr(moments: Moments, users: ibis.Table | None) -> ibis.Table:
-    """Return per user the course of the newest completed lesson, and how many of its lessons are done."""
-    done = relation(user_lessons)
+def progress_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Table:
+    """Return, per moment and user of `activity_expr`, how far they are in the course of their newest completed lesson.
+
+    `course_id`, `lessons_done` and `lessons_in_course` are empty for a user who completed none.
+    """
+    d, done = relation(user_days), relation(user_lessons)
     done = done.filter(done.course_id != "")
     if users is not None:
-        done = done.semi_join(users, "user_id")
+        d, done = d.semi_join(users, "user_id"), done.semi_join(users, "user_id")
+    seen = moments.attach(d, "day").select("as_of", "user_id").distinct()
     done = moments.attach(done, "day").select("as_of", "user_id", "day", "course_id", "lesson_id")
     catalogue_ = relation(lessons)
     known = done.left_join(catalogue_, [done.course_id == catalogue_.course_id, done.lesson_id == catalogue_.id])
@@ -182,15 +185,14 @@ def _progress_expr(moments: Moments, users: ibis.Table | None) -> ibis.Table:
         # Only lessons of the catalogue: progress is a share of it.
         lessons_done=_int(known.lesson_id.nunique(where=known.id.notnull())),
     )
-    latest = per_course.mutate(
-        place=ibis.row_number().over(
-            group_by=["as_of", "user_id"], order_by=[per_course.newest.desc(), per_course.course_id.asc()]
-        )
-    )
+    newest_first = [per_course.newest.desc(), per_course.course_id.asc()]
+    place = ibis.row_number().over(group_by=["as_of", "user_id"], order_by=newest_first)
+    latest = per_course.mutate(place=place)
     latest = latest.filter(latest.place == 0)
     sizes = catalogue_.group_by("course_id").aggregate(lessons_in_course=_int(catalogue_.count()))
-    joined = latest.left_join(sizes, "course_id")
-    return joined.select("as_of", "user_id", "course_id", "lessons_done", "lessons_in_course")
+    courses = latest.left_join(sizes, "course_id")
+    courses = courses.select("as_of", "user_id", "course_id", "lessons_done", "lessons_in_course")
+    return seen.left_join(courses, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
 
 
 def _rollup_window(conn: Connection, first: date, end: date) -> int:
@@ -227,12 +229,16 @@ def _counted_fine(e: ibis.Table) -> ibis.Table:
     )
 
 
-def _users_of_moved_days(before: date, as_of: date) -> ibis.Table:
-    """Return users with a day that was inside a window at `before` and is outside at `as_of`, or came in since."""
+def _users_between(before: date, as_of: date) -> ibis.Table:
+    """Return users with a day that had been ahead at `before` and is not at `as_of`."""
     d = relation(user_days)
-    moved = [
-        (d.day > before - timedelta(days=edge)) & (d.day <= as_of - timedelta(days=edge)) for edge in (0, *DISTANCES)
-    ]
+    return d.filter((d.day > before) & (d.day <= as_of)).select("user_id").distinct()
+
+
+def _users_of_moved_days(before: date, as_of: date) -> ibis.Table:
+    """Return users with a day that was inside a window at `before` and is outside at `as_of`."""
+    d = relation(user_days)
+    moved = [(d.day > before - timedelta(days=edge)) & (d.day <= as_of - timedelta(days=edge)) for edge in DISTANCES]
     return d.filter(ibis.or_(*moved)).select("user_id").distinct()
 
 

@@ -59,6 +59,11 @@ def add_users(conn: Connection, users: ibis.Table) -> None:
     run(conn, f"ANALYZE {WORK_USERS}")
 
 
+def work_size(conn: Connection) -> int:
+    """Return how many users are in the work that was taken."""
+    return int(run(conn, f"SELECT count(*) FROM {WORK_USERS}").scalar_one())
+
+
 def hand_on(conn: Connection, stage: Stage, *, source: str = WORK_USERS) -> None:
     """Queue the users of a temporary table for the next stage."""
     run(conn, f"INSERT INTO dirty_users (stage, user_id) SELECT DISTINCT '{stage}', user_id FROM {source}")

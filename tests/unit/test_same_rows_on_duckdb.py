@@ -71,6 +71,7 @@ EXPRESSIONS: dict[str, Callable[[], ibis.Table]] = {
     "user_day_events": lambda: activity.user_day_events_expr(AS_OF - timedelta(days=100), AS_OF),
     "user_lessons": lambda: activity.user_lessons_expr(AS_OF - timedelta(days=100), AS_OF),
     "activity": lambda: activity.activity_expr(OneDay(AS_OF)),
+    "progress": lambda: activity.progress_expr(OneDay(AS_OF)),
     "activity of a past day": lambda: activity.activity_expr(OneDay(AS_OF - timedelta(days=33))),
     "segments": lambda: segment_expr(state_expr(OneDay(AS_OF), current=True), world.SETTINGS),
     "segments of a past day": lambda: segment_expr(state_expr(OneDay(AS_OF - timedelta(days=20))), world.SETTINGS),
