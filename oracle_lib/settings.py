@@ -3,6 +3,7 @@
 Each is an environment variable with the prefix `ORACLE_`. Bad values are refused at start with the variable's name.
 """
 
+import os
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -78,6 +79,11 @@ class Settings(BaseSettings):
         """The names in `api_hosts`, or what stands for an empty one."""
         named = [name.strip() for name in self.api_hosts.split(",") if name.strip()]
         return named or (list(LOOPBACK) if self.on_loopback else ["*"])
+
+
+def inherited() -> dict[str, str]:
+    """Return the whole environment of this process, for the children it starts."""
+    return dict(os.environ)
 
 
 @lru_cache(maxsize=1)

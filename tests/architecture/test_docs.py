@@ -18,7 +18,7 @@ def camel(name: str) -> str:
 
 def test_every_field_of_a_segment_is_explained_and_nothing_else_is() -> None:
     section = METRICS.split("## The fields of a segment")[1].split("\n## ")[0]
-    headings = {name.strip() for line in re.findall(r"^### (.+)$", section, re.M) for name in line.split(",")}
+    headings = {name.strip() for line in re.findall(r"^### (.+)$", section, re.MULTILINE) for name in line.split(",")}
     assert headings == {camel(column.name) for column in segments.columns if column.name not in _BOOKKEEPING}
 
 

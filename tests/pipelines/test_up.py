@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from oracle_lib.supervisor import end_trees
+from oracle_lib.cli.supervisor import end_trees
 from tests.ports import free, listening
 
 ORACLE = Path(sys.executable).with_name("oracle")

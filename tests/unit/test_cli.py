@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from oracle_lib import home
+from oracle_lib.cli import home
+from oracle_lib.cli.supervisor import Service, end_orphans, port_taken, require_free_ports
 from oracle_lib.errors import Conflict
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import api_keys
-from oracle_lib.supervisor import Service, end_orphans, port_taken, require_free_ports
 from tests.ports import listening
 
 ORACLE = Path(sys.executable).with_name("oracle")

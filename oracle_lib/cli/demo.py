@@ -17,8 +17,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from oracle_lib import access, clock, home, services
-from oracle_lib.dagster_client import DagsterClient, days, week
+from oracle_lib import access, clock
+from oracle_lib.cli import home, services
+from oracle_lib.cli.dagster_client import DagsterClient, days, week
+from oracle_lib.cli.up import Installation, Say, installation
 from oracle_lib.decide import rules_engine
 from oracle_lib.errors import Conflict
 from oracle_lib.execute import approvals
@@ -28,7 +30,6 @@ from oracle_lib.simulate import Academy, delivered, load, respond
 from oracle_lib.simulate.loading import DOOR
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import actions, events, messages, outcomes, predictions, segments, users
-from oracle_lib.up import Installation, Say, installation
 
 ACADEMY_DAYS = 90
 SEED = 7

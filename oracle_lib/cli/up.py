@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from oracle_lib import home, services
+from oracle_lib.cli import home, services
+from oracle_lib.cli.supervisor import Service, Supervisor, end_orphans, require_free_ports
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.migrate import migrate
-from oracle_lib.supervisor import Service, Supervisor, end_orphans, require_free_ports
 
 START_SECONDS = 90.0
 

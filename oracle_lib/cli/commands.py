@@ -51,7 +51,7 @@ class Source(StrEnum):
 @app.command()
 def up() -> None:
     """Start PostgreSQL, the API and Dagster; stay until Ctrl-C, then stop them all."""
-    from oracle_lib import up as module
+    from oracle_lib.cli import up as module
 
     with suppress(KeyboardInterrupt):
         module.run(_settings(), _say)
@@ -63,7 +63,7 @@ def demo(
     users: Annotated[int, typer.Option(min=50, help="How many simulated users.")] = 5000,
 ) -> None:
     """Start a simulated academy in a home of its own and take it once around the loop, through Dagster."""
-    from oracle_lib import demo as module
+    from oracle_lib.cli import demo as module
 
     settings = module.settings_of(_settings())
     if fresh and settings.home_path.exists():
@@ -81,8 +81,9 @@ def run_cadence(
     ] = None,
 ) -> None:
     """Run the daily or weekly stages here, without Dagster, and print their reports."""
-    from oracle_lib import home, stages, window
-    from oracle_lib.reading import print_step
+    from oracle_lib import stages, window
+    from oracle_lib.cli import home
+    from oracle_lib.cli.reading import print_step
 
     settings, now = _settings(), clock.now()
     asked = _day(day) if day else None
@@ -101,7 +102,7 @@ def run_cadence(
 @app.command()
 def migrate() -> None:
     """Bring the database to the tables of this version."""
-    from oracle_lib import home
+    from oracle_lib.cli import home
     from oracle_lib.storage.migrate import revision
 
     with home.store(_settings()) as store, store.transaction() as conn:
@@ -113,9 +114,9 @@ def import_history(
     source: Source, path: Annotated[Path, typer.Argument(exists=True, help="A file, or the folder of OULAD.")]
 ) -> None:
     """Put real history through the same door as the API; goes on where it stopped, adds nothing twice."""
-    from oracle_lib import home
+    from oracle_lib.cli import home
+    from oracle_lib.cli.reading import print_report, progress
     from oracle_lib.observe import importing
-    from oracle_lib.reading import print_report, progress
 
     reading = {
         Source.jsonl: importing.import_jsonl,
@@ -133,7 +134,7 @@ def env() -> None:
     """Print what `dagster` and `dg` need by hand: eval "$(oracle env)"."""
     import shlex
 
-    from oracle_lib import home
+    from oracle_lib.cli import home
 
     settings = _settings()
     home.prepare_dagster(settings)
@@ -146,8 +147,8 @@ def env() -> None:
 @app.command()
 def doctor() -> None:
     """Say what is wrong with this installation and how to mend it; exit 1 when something is."""
-    from oracle_lib import doctor as module
-    from oracle_lib.reading import print_diagnosis
+    from oracle_lib.cli import doctor as module
+    from oracle_lib.cli.reading import print_diagnosis
 
     if not print_diagnosis(module.examine(_settings(), clock.now())):
         raise typer.Exit(1)
@@ -188,7 +189,7 @@ def key_revoke(key_id: Annotated[str, typer.Argument(help="The eight characters 
 def key_list() -> None:
     """List every key, the revoked ones too; never a secret."""
     from oracle_lib import access
-    from oracle_lib.reading import print_rows
+    from oracle_lib.cli.reading import print_rows
 
     def work(store: "Store") -> list[access.KeyInfo]:
         with store.transaction() as conn:
@@ -207,7 +208,7 @@ def main() -> None:
 
 
 def _with_store(work: Callable[["Store"], T]) -> T:
-    from oracle_lib import home
+    from oracle_lib.cli import home
 
     with home.store(_settings()) as store:
         return work(store)

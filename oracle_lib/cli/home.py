@@ -25,7 +25,7 @@ from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store, psycopg2_url, psycopg_url
 
 # `dagster.yaml` and `workspace.yaml` stand at the root of the repository, beside the packages.
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 _DATABASE, _DAGSTER_DATABASE = "oracle", "dagster"
 
 

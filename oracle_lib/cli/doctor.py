@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from oracle_lib import home, services
+from oracle_lib.cli import home, services
+from oracle_lib.cli.supervisor import Service, port_taken
 from oracle_lib.errors import OracleError
 from oracle_lib.observe.ingest import oldest_dirty
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.migrate import head, revision
-from oracle_lib.supervisor import Service, port_taken
 
 _DIRTY_TOO_LONG = timedelta(minutes=5)
 _OLDEST_PYTHON = (3, 11)

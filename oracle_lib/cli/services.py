@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 
-from oracle_lib.home import root_file
+from oracle_lib.cli.home import root_file
+from oracle_lib.cli.supervisor import Service
 from oracle_lib.settings import Settings
-from oracle_lib.supervisor import Service
 
 _ANSWER_SECONDS = 2.0
 _DAEMON_HEALTH = "{ instance { daemonHealth { allDaemonStatuses { required healthy lastHeartbeatTime } } } }"

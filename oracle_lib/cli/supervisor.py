@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from oracle_lib.errors import Conflict, Permanent
+from oracle_lib.settings import inherited
 
 _RECORD = "children.json"
 _GRACE_SECONDS = 15.0
@@ -53,7 +54,7 @@ class Supervisor:
         self._record = folder / _RECORD
         self._logs = folder / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._environment = {**os.environ, **environment}
+        self._environment = {**inherited(), **environment}
         self._say = say
         self._children: list[_Child] = []
 

@@ -10,7 +10,7 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from oracle_lib.doctor import Diagnosis
+from oracle_lib.cli.doctor import Diagnosis
 
 _ROWS = 12
 
