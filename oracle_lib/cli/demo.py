@@ -103,15 +103,15 @@ def _go_round(ours: Installation, academy: Academy, tell: Say) -> None:
         rules_engine.install_starters(conn, clock.now())
     ours.wait(ours.webserver)
     client, newest = DagsterClient(services.dagster_url(ours.settings)), clock.newest_closed_day(clock.now())
-    # Queued before the daemon starts, so that it comes before what the sensors would ask for. Counting takes what
-    # waits, whatever its day, so the newest day can come first and people see proposals while the past is recounted.
-    run_id = client.launch("daily", days(newest, newest))
+    past = days(newest - timedelta(days=HISTORY_DAYS), newest - clock.DAY)
+    # Queued before the daemon starts, so that it comes before what the sensors would ask for. The newest day comes
+    # last: then it is what the Dagster UI shows first.
+    run_id = client.launch("daily", past)
     tell("Starting the Dagster daemon")
     ours.start(ours.daemon)
-    _wait(client, run_id, f"Daily run of {newest}: from events to pending actions", tell)
+    _wait(client, run_id, f"The last {HISTORY_DAYS} days, counted in one run", tell)
+    _wait(client, client.launch("daily", days(newest, newest)), f"Daily run of {newest}: to pending actions", tell)
     approved = _approve_some(ours.store, tell)
-    past = days(newest - timedelta(days=HISTORY_DAYS), newest - clock.DAY)
-    _wait(client, client.launch("daily", past), f"The {HISTORY_DAYS} days before it, in one run", tell)
     _await(ours.store, messages, approved, "Messages delivered", tell)
     _answer_messages(ours.store, academy, clock.now())
     told = clock.newest_closed_week(clock.now())

@@ -37,7 +37,7 @@ def activity(context: dg.AssetExecutionContext, database: Database) -> dg.Materi
     )
 
 
-@daily_asset(group_name="observe", deps=["outcomes"], metadata=present.columns(tables.sealed_days))
+@daily_asset(group_name="observe", deps=[user_days], metadata=present.columns(tables.sealed_days))
 @told
 def retention(context: dg.AssetExecutionContext, database: Database) -> dg.MaterializeResult:
     """The days whose raw events are past retention: dropped and sealed, their rollups kept."""
