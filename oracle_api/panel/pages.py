@@ -23,7 +23,7 @@ from oracle_lib.tell import ceo_report, overview
 
 router = APIRouter(prefix="/admin/oracle", tags=["panel"])
 _HERE = Path(__file__).parent
-_STATIC = {"panel.css": "text/css"}
+_STATIC = {"panel.css": "text/css", "icon.svg": "image/svg+xml"}
 _LEVELS = ("active", "moderate", "dormant", "lost", "new")
 _STATUSES = ("pending", "approved", "executing", "executed", "failed", "unknown", "rejected", "expired")
 _pages = Environment(
