@@ -1,12 +1,17 @@
 """Docs say what the code does: every field, setting and guarantee named there exists, and the other way round."""
 
+import json
 import re
 from pathlib import Path
 
+import pytest
+
+from oracle_lib.decide import conditions, definition, guardrails, templates
 from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import segments
 
 ROOT = Path(__file__).resolve().parents[2]
+RULES = (ROOT / "docs" / "rules.md").read_text()
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
 _BOOKKEEPING = {"id", "user_id", "created_at", "updated_at", "last_analyzed"}
 
@@ -45,3 +50,34 @@ def test_every_guarantee_in_the_docs_names_a_test_that_exists() -> None:
         for path in (ROOT / "tests" / folder).glob("test_*.py")
     }
     assert proofs <= named
+
+
+@pytest.mark.parametrize("example", re.findall(r"```json\n(.*?)```", RULES, re.DOTALL))
+def test_every_example_in_the_rules_page_is_accepted(example: str) -> None:
+    body = json.loads(example)
+    if "trigger" in body:
+        read = definition.read(body)
+        assert definition.read(definition.wire(read)) == read
+    else:
+        parsed = conditions.parse(body)
+        assert conditions.parse(conditions.wire(parsed)) == parsed
+
+
+def test_the_rules_page_names_every_fact_and_every_reason() -> None:
+    assert [fact for fact in templates.FACTS if f"`{fact}`" not in RULES] == []
+    reasons = set(
+        re.findall(r"\b(?:no_consent|suppressed|cooldown|max_per_user|daily_cap|test_user|environment)\b", RULES)
+    )
+    source = Path(guardrails.__file__).read_text()
+    assert all(f'"{reason}"' in source for reason in reasons)
+
+
+def test_every_command_is_named_in_operations() -> None:
+    from typer.main import get_command
+
+    from oracle_lib.cli.commands import app
+
+    text = (ROOT / "docs" / "operations.md").read_text()
+    group = get_command(app)
+    names = list(group.commands)  # type: ignore[attr-defined]
+    assert [name for name in names if f"oracle {name}" not in text and f"make {name}" not in text] == []
