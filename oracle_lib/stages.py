@@ -21,7 +21,7 @@ from oracle_lib import clock
 from oracle_lib.errors import Permanent
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.tables import dirty_user_days, dirty_users, segments
+from oracle_lib.storage.tables import dirty_user_days, dirty_users
 from oracle_lib.window import Week, Window
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def refresh(store: Store, window: Window) -> object:
 
 def count(store: Store, window: Window, settings: Settings) -> object:
     """Record how many users of each kind there were at the end of each day of the window."""
-    from oracle_lib.analyze import classifier
+    from oracle_lib.analyze import counting
 
     with store.transaction() as conn:
-        return classifier.count(conn, window.days, settings=settings)
+        return counting.count(conn, window.days, settings=settings)
 
 
 def classify(store: Store, window: Window, settings: Settings, *, everyone: bool = True) -> object:
@@ -175,7 +175,7 @@ def train(store: Store, week: Week, settings: Settings) -> object:
     with store.transaction() as conn:
         trained = predictor.train(conn, clock.newest_closed_day(week.now), settings=settings)
         if trained.promoted:
-            queue.hand_on(conn, "predictions", source=segments.name)
+            queue.hand_on(conn, "predictions", queue.EVERYONE)
         return trained
 
 

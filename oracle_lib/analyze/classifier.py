@@ -5,7 +5,6 @@ than two lessons this week) is `moderate` with a score of 30 to 55 by recency an
 activity never lowers a score. Each field has its sentence in `docs/metrics.md`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,17 +13,16 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.analyze.features import state_expr
-from oracle_lib.observe.moments import OneDay, keep
+from oracle_lib.observe.moments import OneDay
 from oracle_lib.settings import Settings
 from oracle_lib.storage import queue
-from oracle_lib.storage.publish import History, Scope, lock, publish, run, scanning
-from oracle_lib.storage.relations import relation
-from oracle_lib.storage.tables import segment_changes, segment_counts, segments, users
+from oracle_lib.storage.publish import History, Scope, lock, publish
+from oracle_lib.storage.tables import segment_changes, segments
 
 LEVELS = ("lost", "dormant", "moderate", "active", "new")
 COUNTED = ("engagement_level", "lifecycle", "value_segment")
-# Bounds what a statement of a long backfill sorts in memory.
-_DAYS_A_STATEMENT = 60
+# Days of silence, SPEC section 5.
+DORMANT_AFTER, LOST_AFTER = 14, 30
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,6 @@ class ClassifyReport:
     by_level: dict[str, int]
 
 
-@dataclass(frozen=True)
-class CountReport:
-    """Counts of past days: the days, and rows of `segment_counts` that changed."""
-
-    days: int
-    written: int
-
-
 def classify(conn: Connection, as_of: date, *, settings: Settings, everyone: bool) -> ClassifyReport:
     """Write the segment of every user (or of those who wait) as it stands on `as_of`.
 
@@ -52,71 +42,47 @@ def classify(conn: Connection, as_of: date, *, settings: Settings, everyone: boo
     in `segment_changes`. Queues the users it looked at for scoring.
     """
     lock(conn, segments.name)
-    queue.take_users(conn, "segments")
+    work = queue.take_users(conn, "segments")
     if everyone or queue.stands_for(conn, "segments") != as_of:
-        queue.add_users(conn, relation(users).select(user_id="id"))
+        work = queue.EVERYONE
     done = publish(
         conn,
         segments,
-        segment_expr(state_expr(OneDay(as_of), queue.work_users(), current=True), settings).drop("as_of"),
+        segment_expr(state_expr(OneDay(as_of), work.users, current=True), settings).drop("as_of"),
         key=("user_id",),
-        scope=Scope(queue.WORK_USERS),
+        scope=work.scope,
         history=History(segment_changes, COUNTED, as_of),
     )
     queue.set_stands_for(conn, "segments", as_of)
-    queue.hand_on(conn, "predictions")
+    queue.hand_on(conn, "predictions", work)
     return ClassifyReport(as_of=as_of, users=done.seen, written=done.written, by_level=_by_level(conn))
 
 
-def count(conn: Connection, days: Sequence[date], *, settings: Settings) -> CountReport:
-    """Write how many users there were of each kind at the end of each of `days`, as it stood then. Idempotent."""
-    lock(conn, segment_counts.name)
-    written = 0
-    for first in range(0, len(days), _DAYS_A_STATEMENT):
-        moments = keep(conn, days[first : first + _DAYS_A_STATEMENT])
-        run(conn, "CREATE OR REPLACE TEMPORARY VIEW counted_days AS SELECT as_of AS day FROM moments")
-        with scanning(conn):
-            done = publish(
-                conn,
-                segment_counts,
-                counts_expr(segment_expr(state_expr(moments), settings)),
-                key=("day", "field", "value"),
-                scope=Scope("counted_days", ("day",)),
-            )
-        run(conn, "DROP VIEW counted_days")
-        written += done.written
-    return CountReport(days=len(days), written=written)
+def levels_expr(state: ibis.Table, settings: Settings) -> ibis.Table:
+    """Return the levels in `COUNTED` of each row of `state` (see `features.levels_state_expr`)."""
+    return state.select(
+        "as_of",
+        "user_id",
+        engagement_level=_engagement(state, settings, "level"),
+        lifecycle=_lifecycle(state, settings),
+        value_segment=_value(state, settings),
+    )
 
 
 def segment_expr(state: ibis.Table, settings: Settings) -> ibis.Table:
     """Return the segment of each row of `state` (see `features.state_expr`): what the classifier publishes."""
-    ltv = (state.revenue - state.refunds).cast("decimal(12, 2)")
     return state.select(
         "as_of",
         "user_id",
         engagement_level=_engagement(state, settings, "level"),
         engagement_score=_engagement(state, settings, "score").cast("int32"),
         lifecycle=_lifecycle(state, settings),
-        ltv=ltv,
-        value_segment=ibis.cases(
-            (ltv >= settings.value_high, "high"), (ltv >= settings.value_medium, "medium"), else_="low"
-        ),
+        ltv=_ltv(state),
+        value_segment=_value(state, settings),
         progress=_progress(state),
         course_id=state.course_id,
         last_active_on=state.last_active_on,
     )
-
-
-def counts_expr(rows: ibis.Table) -> ibis.Table:
-    """Return users of `rows` by moment, counted field and value, as rows of `segment_counts`."""
-    together = rows.group_by("as_of", *COUNTED).aggregate(users=rows.count())
-    parts = [
-        together.group_by(day=together.as_of, value=together[field])
-        .aggregate(users=together.users.sum().cast("int32"))
-        .select("day", "value", "users", field=ibis.literal(field))
-        for field in COUNTED
-    ]
-    return ibis.union(*parts)
 
 
 def _engagement(state: ibis.Table, settings: Settings, what: str) -> ibis.Value:
@@ -125,8 +91,8 @@ def _engagement(state: ibis.Table, settings: Settings, what: str) -> ibis.Value:
     regularity_points = ibis.least(state.active_days_30d, 10)
     in_between = 30 + recency_points + regularity_points
     ladder = (
-        (state.days_silent > 30, "lost", 0),
-        (state.days_silent > 14, "dormant", 20),
+        (state.days_silent > LOST_AFTER, "lost", 0),
+        (state.days_silent > DORMANT_AFTER, "dormant", 20),
         (state.lesson_complete_7d >= 5, "active", 90),
         (state.lesson_complete_7d >= 2, "moderate", 60),
         (state.days_joined < settings.new_days, "new", 50),
@@ -146,6 +112,15 @@ def _lifecycle(state: ibis.Table, settings: Settings) -> ibis.Value:
         (state.active_weeks_4 >= 3, "engaged"),
         else_="active",
     )
+
+
+def _ltv(state: ibis.Table) -> ibis.Value:
+    return (state.revenue - state.refunds).cast("decimal(12, 2)")
+
+
+def _value(state: ibis.Table, settings: Settings) -> ibis.Value:
+    ltv = _ltv(state)
+    return ibis.cases((ltv >= settings.value_high, "high"), (ltv >= settings.value_medium, "medium"), else_="low")
 
 
 def _progress(state: ibis.Table) -> ibis.Value:

@@ -20,9 +20,8 @@ from oracle_lib.observe import moments
 from oracle_lib.observe.moments import Moments, OneDay
 from oracle_lib.settings import Settings
 from oracle_lib.storage import queue
-from oracle_lib.storage.publish import History, compiled, lock, publish, run, scanning
-from oracle_lib.storage.relations import relation
-from oracle_lib.storage.tables import models, predictions, segment_changes, segments, user_days, users
+from oracle_lib.storage.publish import History, compiled, lock, overwrite, publish, run, scanning
+from oracle_lib.storage.tables import models, predictions, segment_changes, segments, user_days
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,19 +95,19 @@ def score(conn: Connection, as_of: date, *, settings: Settings, everyone: bool) 
     it looked at for the rules. Needs `activity` and `segments` to stand for `as_of`.
     """
     lock(conn, predictions.name)
-    queue.take_users(conn, "predictions")
+    work = queue.take_users(conn, "predictions")
     if everyone or queue.stands_for(conn, "predictions") != as_of:
-        queue.add_users(conn, relation(users).select(user_id="id"))
+        work = queue.EVERYONE
     model = promoted(conn)
-    state = state_expr(OneDay(as_of), queue.work_users(), current=True)
+    state = state_expr(OneDay(as_of), work.users, current=True)
     if model is not None:
         publish(conn, predictions, _prediction_expr(state, model), key=("user_id", "target"))
     lock(conn, segments.name)
-    risk = risk_expr(state, model).drop("as_of").semi_join(relation(segments), "user_id")
+    risk = risk_expr(state, model).drop("as_of")
     history = History(segment_changes, ("churn_level",), as_of)
-    done = publish(conn, segments, risk, key=("user_id",), history=history)
+    done = overwrite(conn, segments, risk, key=("user_id",), history=history)
     queue.set_stands_for(conn, "predictions", as_of)
-    queue.hand_on(conn, "rules")
+    queue.hand_on(conn, "rules", work)
     return ScoreReport(
         as_of=as_of,
         users=done.seen,

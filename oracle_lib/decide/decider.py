@@ -27,14 +27,13 @@ from oracle_lib.decide.guardrails import Limits
 from oracle_lib.decide.matching import Layout
 from oracle_lib.decide.rules_engine import Rule, active
 from oracle_lib.errors import Invalid
+from oracle_lib.storage import queue
 from oracle_lib.storage.publish import lock
-from oracle_lib.storage.relations import scratch
 from oracle_lib.storage.tables import (
     action_changes,
     actions,
     activity,
     courses,
-    dirty_users,
     rules,
     segments,
     skips,
@@ -113,18 +112,11 @@ def propose(
 
 
 def _among(conn: Connection, triggers: Collection[str], everyone: bool) -> ibis.Table | None:
-    waiting = sa.delete(dirty_users).where(dirty_users.c.stage == "rules")
-    if everyone:
-        if "event_based" in triggers:
-            conn.execute(waiting)
-        return None
-    conn.execute(sa.text("DROP TABLE IF EXISTS pg_temp.proposing"))
-    conn.execute(sa.text("CREATE TEMPORARY TABLE proposing (user_id text PRIMARY KEY) ON COMMIT DROP"))
-    gone = waiting.returning(dirty_users.c.user_id).cte("gone")
-    asked = sa.table("proposing", sa.column("user_id"))
-    conn.execute(sa.insert(asked).from_select(["user_id"], sa.select(gone.c.user_id).distinct()))
-    conn.execute(sa.text("ANALYZE pg_temp.proposing"))
-    return scratch("proposing", {"user_id": "string"})
+    if not everyone:
+        return queue.take_users(conn, "rules").users
+    if "event_based" in triggers:
+        queue.take_users(conn, "rules")
+    return None
 
 
 def _tag(conn: Connection, chosen: Sequence[Rule], now: datetime) -> int:

@@ -113,23 +113,17 @@ def _joined(wide: ibis.Table, other: ibis.Table) -> ibis.Table:
 
 
 def _counted(layout: Layout, as_of: date, users: ibis.Table | None) -> list[ibis.Table]:
-    """Aggregate the day tables, at most four times: known kinds and other names, bounded windows and all of history."""
+    """Aggregate the day tables, each at most once: known kinds have columns of their own, other names have rows."""
     made: list[ibis.Table] = []
-    for known in (True, False):
-        for bounded in (True, False):
-            counts = {
-                key: column
-                for key, column in layout.counts.items()
-                if (key[0] in EVENT_KINDS) == known and (key[1] is not None) == bounded
-            }
-            lasts = {
-                event: column
-                for event, column in layout.lasts.items()
-                if event != ACTIVITY and (event in EVENT_KINDS) == known and not bounded
-            }
-            if counts or lasts:
-                table = tables.user_days if known else tables.user_day_events
-                made.append(_aggregate(table, counts, lasts, as_of, users))
+    for known, table in ((True, tables.user_days), (False, tables.user_day_events)):
+        counts = {key: column for key, column in layout.counts.items() if (key[0] in EVENT_KINDS) == known}
+        lasts = {
+            event: column
+            for event, column in layout.lasts.items()
+            if event != ACTIVITY and (event in EVENT_KINDS) == known
+        }
+        if counts or lasts:
+            made.append(_aggregate(table, counts, lasts, as_of, users))
     return made
 
 

@@ -17,8 +17,8 @@ from oracle_lib.clock import DAY, start_of
 from oracle_lib.observe import catalogue
 from oracle_lib.observe.moments import DISTANCES, Moments, OneDay
 from oracle_lib.storage import queue
-from oracle_lib.storage.publish import Published, Scope, lock, publish, scratch_table
-from oracle_lib.storage.relations import relation, scratch
+from oracle_lib.storage.publish import Published, Scope, lock, overwrite, publish, scratch_table
+from oracle_lib.storage.relations import relation
 from oracle_lib.storage.tables import (
     WINDOWS,
     activity,
@@ -60,7 +60,7 @@ def rollup(conn: Connection) -> RollupReport:
     pairs = queue.take_days(conn)
     days = sorted(conn.execute(sa.text("SELECT DISTINCT day FROM work_days")).scalars())
     written = sum(_rollup_window(conn, first, end) for first, end in _contiguous(days))
-    queue.hand_on(conn, "activity", source=queue.WORK_DAYS)
+    queue.hand_on(conn, "activity", queue.Work(queue.WORK_DAYS))
     return RollupReport(pairs=pairs, days=len(days), written=written)
 
 
@@ -71,23 +71,19 @@ def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> Activit
     with time, so it is worked out only for users whose days changed.
     """
     lock(conn, activity.name)
-    queue.take_users(conn, "activity")
+    work = queue.take_users(conn, "activity")
     before = queue.stands_for(conn, "activity")
     if everyone or before is None or before > as_of:
-        known = ibis.union(relation(user_days).select("user_id"), relation(activity).select("user_id"))
-        queue.add_users(conn, known.distinct())
-    elif before < as_of:
-        queue.add_users(conn, _users_between(before, as_of))
-    scratch_table(conn, _CHANGED, queue.work_users())
-    if before is not None and before < as_of:
-        queue.add_users(conn, _users_of_moved_days(before, as_of))
-    windows = activity_expr(OneDay(as_of), queue.work_users()).drop("as_of")
-    done = publish(conn, activity, windows, key=("user_id",), scope=Scope(queue.WORK_USERS))
-    courses = progress_expr(OneDay(as_of), scratch(_CHANGED, {"user_id": "string"})).drop("as_of")
-    progressed = publish(conn, activity, courses, key=("user_id",))
+        work = queue.EVERYONE
+    changed = work if before in (None, as_of) or work == queue.EVERYONE else _add_moved(conn, before, as_of)
+    windows = activity_expr(OneDay(as_of), work.users).drop("as_of")
+    done = publish(conn, activity, windows, key=("user_id",), scope=work.scope)
+    courses = progress_expr(OneDay(as_of), changed.users).drop("as_of")
+    progressed = overwrite(conn, activity, courses, key=("user_id",))
     queue.set_stands_for(conn, "activity", as_of)
-    queue.hand_on(conn, "segments")
-    return ActivityReport(as_of=as_of, users=queue.work_size(conn), written=done.written + progressed.written)
+    # A new day moves everybody's distance from what they last did.
+    queue.hand_on(conn, "segments", work if before == as_of else queue.EVERYONE)
+    return ActivityReport(as_of=as_of, users=done.seen, written=done.written + progressed.written)
 
 
 def user_days_expr(first: date, end: date, pairs: ibis.Table | None = None) -> ibis.Table:
@@ -227,6 +223,14 @@ def _counted_fine(e: ibis.Table) -> ibis.Table:
         first_at=e.created_at.min(),
         last_at=e.created_at.max(),
     )
+
+
+def _add_moved(conn: Connection, before: date, as_of: date) -> queue.Work:
+    """Add users for whom a day came or left a window since `before` to the work; return those whose days changed."""
+    queue.add_users(conn, _users_between(before, as_of))
+    scratch_table(conn, _CHANGED, queue.Work(queue.WORK_USERS).users)
+    queue.add_users(conn, _users_of_moved_days(before, as_of))
+    return queue.Work(_CHANGED)
 
 
 def _users_between(before: date, as_of: date) -> ibis.Table:

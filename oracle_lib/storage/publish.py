@@ -44,9 +44,9 @@ class History:
 
 @dataclass(frozen=True)
 class Scope:
-    """The rows a stage answers for: those of `target` whose `columns` stand in the temporary table `keys`."""
+    """The rows a stage answers for: those whose `columns` stand in the temporary table `keys`; all of them if None."""
 
-    keys: str
+    keys: str | None
     columns: Sequence[str] = field(default=("user_id",))
 
 
@@ -105,8 +105,24 @@ def publish(
     return Published(seen=seen, inserted=inserted, updated=updated, deleted=deleted)
 
 
+def overwrite(
+    conn: Connection, target: sa.Table, rows: ibis.Table, *, key: Sequence[str], history: History | None = None
+) -> Published:
+    """Write `rows` over those of `target` that stand, as `publish` does; nothing is added and nothing deleted."""
+    lock(conn, target.name)
+    statement = _statement(target, rows, key=list(key), scope=None, history=history, add=False)
+    seen, inserted, updated, deleted = run(conn, statement).one()
+    return Published(seen=seen, inserted=inserted, updated=updated, deleted=deleted)
+
+
 def _statement(
-    target: sa.Table, rows: ibis.Table, *, key: list[str], scope: Scope | None, history: History | None
+    target: sa.Table,
+    rows: ibis.Table,
+    *,
+    key: list[str],
+    scope: Scope | None,
+    history: History | None,
+    add: bool = True,
 ) -> str:
     """Compose the statement. Every name in it comes from our own table definitions, every value from Ibis literals."""
     names = list(rows.columns)
@@ -116,12 +132,14 @@ def _statement(
     gone = "SELECT 0"
     if scope is not None:
         same = " AND ".join(f"t.{_quote(name)} = k.{_quote(name)}" for name in scope.columns)
+        within = "WHERE" if scope.keys is None else f"USING {_quote(scope.keys)} k WHERE {same} AND"
         parts.append(
-            f"gone AS (DELETE FROM {_quote(target.name)} t USING {_quote(scope.keys)} k WHERE {same}"
-            f" AND NOT EXISTS (SELECT 1 FROM fresh f WHERE {on}) RETURNING 1)"
+            f"gone AS (DELETE FROM {_quote(target.name)} t {within}"
+            f" NOT EXISTS (SELECT 1 FROM fresh f WHERE {on}) RETURNING 1)"
         )
         gone = "SELECT count(*) FROM gone"
-    parts.append(f"merged AS ({_merge(target, names, data, on, history)})")
+    insert = _insert(names) if add else ""
+    parts.append(f"merged AS ({_merge(target, data, on, insert, history)})")
     if history is not None:
         changes = ", ".join(f"('{name}', old_{name}::text, new_{name}::text)" for name in history.columns)
         parts.append(
@@ -136,9 +154,13 @@ def _statement(
     )
 
 
-def _merge(target: sa.Table, names: list[str], data: list[str], on: str, history: History | None) -> str:
+def _insert(names: list[str]) -> str:
     columns = ", ".join(_quote(name) for name in names)
     values = ", ".join(f"f.{_quote(name)}" for name in names)
+    return f" WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})"
+
+
+def _merge(target: sa.Table, data: list[str], on: str, insert: str, history: History | None) -> str:
     old = ", ".join(f"t.{_quote(name)}" for name in data)
     new = ", ".join(f"f.{_quote(name)}" for name in data)
     assignments = [f"{_quote(name)} = f.{_quote(name)}" for name in data]
@@ -151,7 +173,4 @@ def _merge(target: sa.Table, names: list[str], data: list[str], on: str, history
     matched = (
         f" WHEN MATCHED AND ({old}) IS DISTINCT FROM ({new}) THEN UPDATE SET {', '.join(assignments)}" if data else ""
     )
-    return (
-        f"MERGE INTO {_quote(target.name)} t USING fresh f ON {on}{matched}"
-        f" WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values}) RETURNING {', '.join(returning)}"
-    )
+    return f"MERGE INTO {_quote(target.name)} t USING fresh f ON {on}{matched}{insert} RETURNING {', '.join(returning)}"

@@ -4,10 +4,12 @@ import random
 from datetime import datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oracle_lib.observe import activity
+from oracle_lib.storage import queue, tables
 from oracle_lib.storage.engine import Store
 from tests import world
 from tests.conftest import FULL, NOW
@@ -63,3 +65,13 @@ def test_running_a_stage_again_writes_nothing(store: Store, now: datetime, seed:
         before = world.state(conn)
         world.run_stages(conn, now.date())
         assert world.state(conn) == before
+
+
+def test_a_new_day_hands_everybody_on_as_one_row(store: Store, now: datetime) -> None:
+    waiting = sa.select(tables.dirty_users.c.stage, tables.dirty_users.c.user_id)
+    with store.transaction() as conn:
+        world.post(conn, list(world.events(300, users=20, until=now, days=60, seed=4)), now)
+        world.run_stages(conn, now.date())
+        assert conn.execute(waiting).all() == [("rules", None)]
+        assert queue.take_users(conn, "rules") == queue.EVERYONE
+        assert conn.execute(waiting).all() == []

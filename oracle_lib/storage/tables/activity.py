@@ -5,7 +5,7 @@ A window of n days is a UTC day and the n - 1 before it. `acted` counts events t
 
 import sqlalchemy as sa
 
-from oracle_lib.storage.tables.base import ROOM_TO_UPDATE, Money, metadata, moment
+from oracle_lib.storage.tables.base import ROOM_FOR_MOST, ROOM_FOR_SOME, Money, metadata, moment
 
 # The kinds that have a column of their own; every other name is counted in user_day_events.
 # `observe/catalogue.py` says what each means; a test holds the two together.
@@ -87,7 +87,7 @@ user_days = sa.Table(
     *(_count(kind) for kind in EVENT_KINDS),
     *(_count(hour) for hour in HOURS),
     sa.Index("ix_user_days_day", "day"),
-    postgresql_with=ROOM_TO_UPDATE,
+    postgresql_with=ROOM_FOR_SOME,
 )
 
 user_day_events = sa.Table(
@@ -129,5 +129,5 @@ activity = sa.Table(
     sa.Column("course_id", sa.Text),
     sa.Column("lessons_done", sa.Integer),
     sa.Column("lessons_in_course", sa.Integer),
-    postgresql_with=ROOM_TO_UPDATE,
+    postgresql_with=ROOM_FOR_MOST,
 )

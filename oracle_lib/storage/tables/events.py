@@ -50,13 +50,14 @@ dirty_user_days = sa.Table(
 )
 
 # Users whose derived rows wait for a stage (`activity`, `segments`, `predictions`, `rules`). Each stage consumes its
-# own in the transaction that writes what it derived, and hands them on to the next. Append only, as above.
+# own in the transaction that writes what it derived, and hands them on to the next. Append only, as above. A row
+# without a user stands for everybody.
 dirty_users = sa.Table(
     "dirty_users",
     metadata,
     serial_id(),
     sa.Column("stage", sa.Text, nullable=False),
-    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("user_id", sa.Text),
     sa.Index("ix_dirty_users_stage", "stage"),
 )
 

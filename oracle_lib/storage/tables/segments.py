@@ -6,7 +6,7 @@ Scores and probabilities are floats 0-1 or integers 0-100 as named; the wire rou
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from oracle_lib.storage.tables.base import ROOM_TO_UPDATE, Json, Money, metadata, moment, serial_id, uuid_id
+from oracle_lib.storage.tables.base import ROOM_FOR_ALL, Json, Money, metadata, moment, serial_id, uuid_id
 
 segments = sa.Table(
     "segments",
@@ -41,7 +41,7 @@ segments = sa.Table(
     sa.CheckConstraint("churn_risk BETWEEN 0 AND 1", name="churn_risk"),
     sa.CheckConstraint("churn_level IN ('low', 'medium', 'high', 'critical')", name="churn_level"),
     sa.CheckConstraint("lifecycle IN ('lead', 'new', 'active', 'engaged', 'graduate', 'alumni')", name="lifecycle"),
-    postgresql_with=ROOM_TO_UPDATE,
+    postgresql_with=ROOM_FOR_ALL,
 )
 
 segment_changes = sa.Table(
@@ -100,5 +100,5 @@ predictions = sa.Table(
     moment("created_at", default_now=True),
     moment("updated_at", default_now=True),
     sa.CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
-    postgresql_with=ROOM_TO_UPDATE,
+    postgresql_with=ROOM_FOR_ALL,
 )

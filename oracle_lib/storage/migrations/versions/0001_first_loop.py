@@ -222,7 +222,7 @@ def upgrade() -> None:
         "dirty_users",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("stage", sa.Text(), nullable=False),
-        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dirty_users")),
         schema="oracle",
     )
@@ -365,7 +365,7 @@ def upgrade() -> None:
         sa.CheckConstraint("probability BETWEEN 0 AND 1", name=op.f("ck_predictions_probability")),
         sa.PrimaryKeyConstraint("user_id", "target", name=op.f("pk_predictions")),
         schema="oracle",
-        postgresql_with={"fillfactor": 60},
+        postgresql_with={"fillfactor": 45},
     )
     op.create_table(
         "profile_changes",
@@ -540,7 +540,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_segments")),
         sa.UniqueConstraint("user_id", name=op.f("uq_segments_user_id")),
         schema="oracle",
-        postgresql_with={"fillfactor": 60},
+        postgresql_with={"fillfactor": 45},
     )
     op.create_table(
         "skips",
@@ -643,7 +643,7 @@ def upgrade() -> None:
         sa.Column("h23", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("user_id", "day", name=op.f("pk_user_days")),
         schema="oracle",
-        postgresql_with={"fillfactor": 60},
+        postgresql_with={"fillfactor": 85},
     )
     op.create_index("ix_user_days_day", "user_days", ["day"], unique=False, schema="oracle")
     op.create_table(
