@@ -7,30 +7,37 @@ keeps the first. Guarantees G1, G2 and G3: `tests/guarantees/`.
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import cast
 
 import msgspec
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects.postgresql import insert
 
-from oracle_lib.clock import DAY
 from oracle_lib.errors import Invalid
-from oracle_lib.observe import wire
+from oracle_lib.observe import message_keys, wire
 from oracle_lib.observe.wire import Event, Limits
 from oracle_lib.storage import partitions
-from oracle_lib.storage.tables import dirty_user_days, event_keys, rejected_events, sealed_days, users
+from oracle_lib.storage.tables import dirty_user_days, rejected_events
 
 RAW_KEPT_BYTES = 64 * 1024
-# Two processes can receive the same id on both sides of midnight: around it an id is claimed in both days.
-_MIDNIGHT = timedelta(minutes=10)
 _COPY = "COPY events ({}) FROM STDIN".format(
     "message_id, user_id, event, metadata, source, session_id, created_at, received_at,"
     " amount, seconds, course_id, lesson_id"
 )
+
+# Parameters go as one JSON text: dumping arrays value by value took longer than the statement.
+_ENSURE_USERS = sa.text(
+    "INSERT INTO users (id) SELECT jsonb_array_elements_text(CAST(:ids AS jsonb)) ON CONFLICT DO NOTHING"
+)
+_MARK = sa.text(
+    "INSERT INTO dirty_user_days (user_id, day)"
+    " SELECT p ->> 0, CAST(p ->> 1 AS date) FROM jsonb_array_elements(CAST(:pairs AS jsonb)) AS p"
+)
+_SEALED = Invalid("`timestamp` is on a day whose raw events are gone.", field="timestamp", code="too_old")
+_REUSED = Invalid("`messageId` was used for another event; the first is kept.", field="messageId", code="id_reused")
 
 
 @dataclass(frozen=True)
@@ -54,16 +61,24 @@ class Rejected:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What became of each item: accepted + duplicate + rejected = sent. `days` and `users` are of the accepted."""
+    """What became of each item: accepted + duplicate + rejected = sent.
+
+    `duplicates` are places in the batch; `days` and `users` are those of the accepted.
+    """
 
     accepted: int = 0
-    duplicate: int = 0
-    rejected: list[Rejected] = field(default_factory=list)
+    duplicates: Sequence[int] = ()
+    rejected: Sequence[Rejected] = ()
     days: frozenset[date] = frozenset()
     users: frozenset[str] = frozenset()
 
+    @property
+    def duplicate(self) -> int:
+        """How many had been stored before."""
+        return len(self.duplicates)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class _Item:
     index: int
     raw: bytes
@@ -81,19 +96,19 @@ def split(body: bytes) -> list[bytes]:
 def ingest(conn: Connection, raw: Sequence[bytes], *, door: Door, received_at: datetime) -> IngestReport:
     """Store each event of `raw` (one JSON object each) once; keep the refused ones. Does not commit."""
     items, refused = _check_all(raw, door, received_at)
-    sealed = _sealed(conn, {item.event.day for item in items})
-    for item in [item for item in items if item.event.day in sealed]:
-        error = Invalid("`timestamp` is on a day whose raw events are gone.", field="timestamp", code="too_old")
-        refused.append((item.index, item.raw, error))
-    items = [item for item in items if item.event.day not in sealed]
+    sealed = partitions.prepare(conn, {item.event.day for item in items}, received_at.date())
+    if sealed:
+        refused += [(item.index, item.raw, _SEALED) for item in items if item.event.day in sealed]
+        items = [item for item in items if item.event.day not in sealed]
     fresh, duplicates, reused = _claim(conn, items, door, received_at)
     refused += reused
-    _store(conn, [item.event for item in fresh], received_at)
+    if fresh:
+        _store(conn, [item.event for item in fresh], received_at)
     if refused:
         keep_rejected(conn, [(item_raw, error) for _, item_raw, error in refused], door.source)
     return IngestReport(
         accepted=len(fresh),
-        duplicate=duplicates,
+        duplicates=duplicates,
         rejected=[
             Rejected(index=index, code=error.code, field=error.field, detail=str(error))
             for index, _, error in sorted(refused, key=lambda one: one[0])
@@ -120,15 +135,9 @@ def keep_rejected(conn: Connection, refused: Iterable[tuple[bytes, Invalid]], so
 
 def mark_dirty(conn: Connection, pairs: Iterable[tuple[str, date]]) -> None:
     """Ask for (user, day) pairs to be counted again: late events, corrections and erasure all come this way."""
-    rows = sorted(set(pairs))
+    rows = sorted({(user, day.isoformat()) for user, day in pairs})
     if rows:
-        conn.execute(
-            sa.text(
-                "INSERT INTO dirty_user_days (user_id, day)"
-                " SELECT * FROM unnest(CAST(:users AS text[]), CAST(:days AS date[]))"
-            ),
-            {"users": [user for user, _ in rows], "days": [day for _, day in rows]},
-        )
+        conn.execute(_MARK, {"pairs": msgspec.json.encode(rows).decode()})
 
 
 def oldest_dirty(conn: Connection) -> datetime | None:
@@ -150,75 +159,31 @@ def _check_all(
     return items, refused
 
 
-def _sealed(conn: Connection, days: set[date]) -> set[date]:
-    if not days:
-        return set()
-    return set(conn.execute(sa.select(sealed_days.c.day).where(sealed_days.c.day.in_(days))).scalars())
-
-
 def _claim(
     conn: Connection, items: list[_Item], door: Door, received_at: datetime
-) -> tuple[list[_Item], int, list[tuple[int, bytes, Invalid]]]:
-    """Split items into fresh ones, a count of repeats, and ids that came back with another body."""
+) -> tuple[list[_Item], list[int], list[tuple[int, bytes, Invalid]]]:
+    """Split items into fresh ones, the places of repeats, and ids that came back with another body."""
     named: dict[str, _Item] = {}
-    repeats: list[_Item] = []
-    for item in items:
-        if item.event.message_id is None:
-            continue
-        first = named.setdefault(item.event.message_id, item)
-        if first is not item:
-            repeats.append(item)
-    known = _known_keys(conn, named, door, received_at)
-    hashes = {key: named[key].event.body_hash for key in named} | known
-    fresh = [item for item in items if item.event.message_id is None]
-    fresh += [item for key, item in named.items() if key not in known]
-    repeats += [item for key, item in named.items() if key in known]
-    reused = [
-        (
-            item.index,
-            item.raw,
-            Invalid("`messageId` was used for another event; the first is kept.", field="messageId", code="id_reused"),
-        )
-        for item in repeats
-        if hashes[item.event.message_id or ""] != item.event.body_hash
-    ]
-    fresh.sort(key=lambda item: item.index)
-    return fresh, len(repeats) - len(reused), reused
-
-
-def _known_keys(conn: Connection, named: dict[str, _Item], door: Door, received_at: datetime) -> dict[str, bytes]:
-    """Claim the ids of `named`; return those that somebody claimed before, with the hash of their body."""
-    if not named:
-        return {}
-    today = received_at.date()
-    partitions.ensure_keys(conn, today)
-    ids = sorted(named)
-    hashes = [named[key].event.body_hash for key in ids]
-    days = [partitions.IMPORTED] if door.imported else sorted({(received_at - _MIDNIGHT).date(), today})
-    claim = sa.text(
-        "INSERT INTO event_keys (message_id, received_on, body_hash)"
-        " SELECT id, CAST(:day AS date), hash"
-        " FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[])) AS named(id, hash)"
-        " ORDER BY id ON CONFLICT DO NOTHING RETURNING message_id"
+    ids = ((item.event.message_id, item) for item in items)
+    repeats = [item for key, item in ids if key is not None and named.setdefault(key, item) is not item]
+    bodies = {key: item.event.body_hash for key, item in named.items()}
+    known = message_keys.claim(conn, bodies, received_at=received_at, imported=door.imported)
+    if not known and not repeats:
+        return items, [], []
+    repeats += [named[key] for key in known]
+    places = {item.index for item in repeats}
+    first = bodies | known
+    reused = {item.index for item in repeats if first[item.event.message_id or ""] != item.event.body_hash}
+    return (
+        [item for item in items if item.index not in places],
+        sorted(places - reused),
+        [(item.index, item.raw, _REUSED) for item in repeats if item.index in reused],
     )
-    won: set[str] | None = None
-    for day in days:
-        claimed = set(conn.execute(claim, {"day": day, "ids": ids, "hashes": hashes}).scalars())
-        won = claimed if won is None else won & claimed
-    elsewhere = sa.select(event_keys.c.message_id, event_keys.c.body_hash).where(
-        event_keys.c.message_id == sa.any_(sa.bindparam("ids", ids, type_=sa.ARRAY(sa.Text))),
-        event_keys.c.received_on.in_({today, today - DAY, today - 2 * DAY, *days}),
-    )
-    # Oldest last, so that the first body is the one a repeat is compared with.
-    rows = conn.execute(elsewhere.add_columns(event_keys.c.received_on).order_by(event_keys.c.received_on.desc())).all()
-    return {key: hash_ for key, hash_, day in rows if key not in (won or set()) or day not in days}
 
 
 def _store(conn: Connection, fresh: list[Event], received_at: datetime) -> None:
-    if not fresh:
-        return
-    partitions.ensure_days(conn, {event.day for event in fresh}, received_at.date())
-    _ensure_users(conn, {event.user_id for event in fresh})
+    people = msgspec.json.encode(sorted({event.user_id for event in fresh})).decode()
+    conn.execute(_ENSURE_USERS, {"ids": people})
     driver = cast("psycopg.Connection", conn.connection.driver_connection)
     with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
         for event in fresh:
@@ -239,11 +204,3 @@ def _store(conn: Connection, fresh: list[Event], received_at: datetime) -> None:
                 )
             )
     mark_dirty(conn, ((event.user_id, event.day) for event in fresh))
-
-
-def _ensure_users(conn: Connection, user_ids: set[str]) -> None:
-    """Make a profile for every user that has none yet."""
-    ids = sa.bindparam("ids", list(user_ids), type_=sa.ARRAY(sa.Text))
-    missing = sorted(user_ids - set(conn.execute(sa.select(users.c.id).where(users.c.id == sa.any_(ids))).scalars()))
-    if missing:
-        conn.execute(insert(users).on_conflict_do_nothing(), [{"id": user_id} for user_id in missing])

@@ -26,7 +26,9 @@ AHEAD = timedelta(minutes=5)
 LATE = timedelta(days=30)
 _MAX_AMOUNT = Decimal("9999999999.99")
 _MAX_SECONDS = 7 * 24 * 3600
-# An escape that JSON allows and PostgreSQL's text cannot hold.
+# Nearly every id: 1 to 200 visible ASCII characters.
+_ORDINARY = re.compile(r"[!-~]{1,200}").fullmatch
+# Escapes that JSON allows and PostgreSQL's text cannot hold.
 _FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -89,11 +91,17 @@ def parse(raw: bytes, received_at: datetime, limits: Limits) -> Event:
         raise _wrong_shape(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"The event is not valid JSON: {error}.", code="malformed_json") from error
-    return check(body, received_at, limits)
+    if body.metadata is not None and not _surely_shallow(raw):
+        _walk("metadata", body.metadata)
+    return _checked(body, received_at, limits)
 
 
-def check(body: WireEvent, received_at: datetime, limits: Limits) -> Event:
-    """Check a decoded event; as `parse`."""
+def _surely_shallow(raw: bytes) -> bool:
+    """Say whether an event's JSON cannot be too deep or too wide, nor hold a NUL: most cannot, and are not walked."""
+    return b"\\u0000" not in raw and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH and raw.count(b":") <= MAX_KEYS
+
+
+def _checked(body: WireEvent, received_at: datetime, limits: Limits) -> Event:
     check_id("userId", body.user_id)
     for name, value in (("sessionId", body.session_id), ("messageId", body.message_id), ("source", body.source)):
         if value is not None:
@@ -110,7 +118,7 @@ def check(body: WireEvent, received_at: datetime, limits: Limits) -> Event:
             "`source` oracle is reserved for ORACLE's own deliveries.", field="source", code="reserved_source"
         )
     facts = body.metadata or {}
-    encoded = encode_facts("metadata", body.metadata)
+    encoded = None if body.metadata is None else _encoded("metadata", body.metadata)
     return Event(
         user_id=body.user_id,
         event=body.event,
@@ -134,6 +142,8 @@ def _wrong_shape(message: str) -> Invalid:
 
 def check_id(name: str, value: str) -> None:
     """Refuse an id that is empty, longer than 200 characters or cannot be stored. `name` is the wire's name of it."""
+    if _ORDINARY(value):
+        return
     if not value.strip():
         raise Invalid(f"`{name}` must not be empty.", field=name, code="empty_id")
     if len(value) > MAX_ID:
@@ -149,11 +159,19 @@ def encode_facts(name: str, facts: dict[str, object] | None) -> str | None:
     """
     if facts is None:
         return None
+    _walk(name, facts)
+    return _encoded(name, facts)
+
+
+def _walk(name: str, facts: dict[str, object]) -> None:
     for key_or_text in _texts(name, facts, depth=1):
         if _FORBIDDEN.search(key_or_text):
             raise Invalid(
                 f"`{name}` holds a NUL or half a surrogate pair; remove it.", field=name, code="bad_character"
             )
+
+
+def _encoded(name: str, facts: dict[str, object]) -> str:
     try:
         encoded = _encoder.encode(facts)
     except OverflowError as error:
