@@ -16,6 +16,8 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from sqlalchemy import Connection
 from sqlalchemy.pool import QueuePool
 
+from oracle_api.callers import RememberedCallers
+from oracle_api.group_commit import GroupCommit
 from oracle_lib import clock
 from oracle_lib.errors import Transient
 from oracle_lib.settings import Settings
@@ -31,12 +33,15 @@ class Edge:
     store: Store
     settings: Settings
     turns: anyio.Semaphore
+    group: GroupCommit
+    callers: RememberedCallers
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Edge":
         """Return the edge with as many turns as the store keeps connections."""
         pool = store.engine.pool
-        return cls(store, settings, anyio.Semaphore(pool.size() if isinstance(pool, QueuePool) else 1))
+        turns = anyio.Semaphore(pool.size() if isinstance(pool, QueuePool) else 1)
+        return cls(store, settings, turns, GroupCommit(store), RememberedCallers(store))
 
 
 def edge(request: Request) -> Edge:
@@ -75,6 +80,11 @@ async def store(request: Request) -> Store:
     return edge(request).store
 
 
+async def group(request: Request) -> GroupCommit:
+    """Return the flush that single events share."""
+    return edge(request).group
+
+
 async def body(request: Request) -> bytes:
     """Return the raw body."""
     return await request.body()
@@ -85,3 +95,4 @@ Now = Annotated[datetime, Depends(now)]
 Config = Annotated[Settings, Depends(settings)]
 Sender = Annotated[Store, Depends(store)]
 Body = Annotated[bytes, Depends(body)]
+Group = Annotated[GroupCommit, Depends(group)]

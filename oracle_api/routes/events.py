@@ -10,8 +10,8 @@ import msgspec
 from fastapi import APIRouter, Query, status
 from fastapi.responses import JSONResponse, Response
 
-from oracle_api.auth import needs
-from oracle_api.deps import Body, Config, Conn, Now
+from oracle_api.auth import NeedsLately, needs
+from oracle_api.deps import Body, Config, Conn, Group, Now
 from oracle_api.errors import problem
 from oracle_api.schemas.people import BatchOut, EventOut, EventsOut, Tracked
 from oracle_api.schemas.words import Id, Limit, Moment
@@ -25,6 +25,7 @@ from oracle_lib.settings import Settings
 MAX_BATCH = 2_500
 router = APIRouter(prefix="/api/oracle/events", tags=["events"])
 Writer = Annotated[Caller, needs("events:write")]
+FastWriter = Annotated[Caller, needs("events:write", NeedsLately)]
 
 
 class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
@@ -32,13 +33,13 @@ class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @router.post("", status_code=status.HTTP_202_ACCEPTED, response_model=Tracked)
-def track(conn: Conn, now: Now, settings: Config, caller: Writer, body: Body) -> Response:
+async def track(group: Group, settings: Config, caller: FastWriter, body: Body) -> Response:
     """Take one event in."""
-    report = ingest.ingest(conn, [body], door=_door(caller, settings), received_at=now)
-    if report.rejected:
-        refused = report.rejected[0]
+    stored = await group.store(body, _door(caller, settings))
+    if stored.rejected is not None:
+        refused = stored.rejected
         return problem(422, refused.code, refused.detail, field=refused.field)
-    return _accepted(Tracked(accepted=bool(report.accepted), duplicate=bool(report.duplicate)))
+    return _accepted(Tracked(accepted=not stored.duplicate, duplicate=stored.duplicate))
 
 
 @router.post("/batch", status_code=status.HTTP_202_ACCEPTED, response_model=BatchOut)
