@@ -4,6 +4,7 @@ Everything is an expression of a user's state at the end of a day: the current d
 the many past days a model is trained on. Nothing here can see beyond `as_of`.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import ibis
@@ -24,6 +25,16 @@ def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: boo
     the time since the last own act in days, with its fraction. `current` reads the table `activity`, which must stand
     for the one moment; otherwise the windows are worked out from `user_days`. `only` (user_id) limits the users.
     """
+    parts = [activity_expr(moments, only), progress_expr(moments, only)]
+    return _state(moments, only, [moments.attach(relation(activity))] if current else parts)
+
+
+def levels_state_expr(moments: Moments) -> ibis.Table:
+    """Return `state_expr` as far as levels stand on it: without progress, which costs as much again."""
+    return _state(moments, None, [activity_expr(moments)])
+
+
+def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table]) -> ibis.Table:
     people = relation(users)
     people = people.select(
         user_id=people.id, profile_joined_on=people.joined_at.date(), profile_made_on=people.created_at.date()
@@ -31,9 +42,8 @@ def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: boo
     if only is not None:
         people = people.semi_join(only, "user_id")
     people = moments.attach(people).select("as_of", "user_id", "profile_joined_on", "profile_made_on")
-    worked_out = [activity_expr(moments, only), progress_expr(moments, only)]
     state = people
-    for part in [moments.attach(relation(activity))] if current else worked_out:
+    for part in parts:
         state = state.left_join(part, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
     joined_on = ibis.coalesce(state.profile_joined_on, state.first_seen_on, state.profile_made_on)
     state = state.mutate(joined_on=joined_on).drop("profile_joined_on", "profile_made_on")

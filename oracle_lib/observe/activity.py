@@ -31,6 +31,7 @@ from oracle_lib.storage.tables import (
 from oracle_lib.storage.tables.activity import EVENT_KINDS, HOURS, LIFETIME_COUNTS
 
 _WEEKS = 4
+_JOINED = timedelta(days=7)
 _CHANGED = "changed_users"
 _READ = ("user_id", "event", "session_id", "created_at", "seconds", "amount", "course_id", "lesson_id")
 _PAIR = ("user_id", "day")
@@ -59,7 +60,7 @@ def rollup(conn: Connection) -> RollupReport:
     lock(conn, "user_days")
     pairs = queue.take_days(conn)
     days = sorted(conn.execute(sa.text("SELECT DISTINCT day FROM work_days")).scalars())
-    written = sum(_rollup_window(conn, first, end) for first, end in _contiguous(days))
+    written = sum(_rollup_window(conn, first, end) for first, end in _runs(days))
     queue.hand_on(conn, "activity", queue.Work(queue.WORK_DAYS))
     return RollupReport(pairs=pairs, days=len(days), written=written)
 
@@ -246,11 +247,14 @@ def _users_of_moved_days(before: date, as_of: date) -> ibis.Table:
     return d.filter(ibis.or_(*moved)).select("user_id").distinct()
 
 
-def _contiguous(days: Iterable[date]) -> list[tuple[date, date]]:
-    """Cut sorted days into half-open runs, so that each read of events touches only partitions it needs."""
+def _runs(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Cut sorted days into half-open runs, so that each read of events touches few partitions it does not need.
+
+    A few days too many cost less to read than one more statement costs to compose.
+    """
     runs: list[tuple[date, date]] = []
     for day in days:
-        if runs and runs[-1][1] == day:
+        if runs and day - runs[-1][1] <= _JOINED:
             runs[-1] = (runs[-1][0], day + DAY)
         else:
             runs.append((day, day + DAY))

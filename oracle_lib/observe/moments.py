@@ -4,7 +4,7 @@ The same expression gives a user's state today, on a past day, and on the hundre
 set in one statement. Days before a moment are columns of the table, so that windows stay plain comparisons of dates.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Protocol
@@ -13,12 +13,12 @@ import ibis
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.storage.publish import run
+from oracle_lib.storage.publish import run, scratch_table
 from oracle_lib.storage.relations import scratch
 
 # Every distance in days that a window may have.
 DISTANCES = (1, 7, 14, 21, 28, 30, 90)
-_TABLE = "moments"
+_TABLE, _OF_USERS = "moments", "moments_of_users"
 
 
 class Moments(Protocol):
@@ -54,7 +54,7 @@ class ManyDays:
 
     def attach(self, rows: ibis.Table, day: str | None = None) -> ibis.Table:
         """See `Moments`."""
-        table = scratch(_TABLE, {"as_of": "date", **{_before(days): "date" for days in DISTANCES}})
+        table = scratch(_TABLE, _COLUMNS)
         return rows.cross_join(table) if day is None else rows.join(table, rows[day] <= table.as_of)
 
     def before(self, rows: ibis.Table, days: int) -> ibis.Value:
@@ -62,11 +62,31 @@ class ManyDays:
         return rows[_before(days)]
 
 
+@dataclass(frozen=True)
+class DaysOfUsers:
+    """Days that differ from user to user, out of the temporary table that `keep_of_users` filled."""
+
+    def attach(self, rows: ibis.Table, day: str | None = None) -> ibis.Table:
+        """See `Moments`; `rows` have a column `user_id`."""
+        table = scratch(_OF_USERS, {"user_id": "string", **_COLUMNS})
+        return rows.join(table, "user_id") if day is None else rows.join(table, ["user_id", rows[day] <= table.as_of])
+
+    def before(self, rows: ibis.Table, days: int) -> ibis.Value:
+        """See `Moments`."""
+        return rows[_before(days)]
+
+
+def keep_of_users(conn: Connection, pairs: ibis.Table) -> Moments:
+    """Fill the temporary table with `pairs` (user_id, as_of), until the transaction ends or the next call."""
+    spread = {_before(days): (pairs.as_of - ibis.interval(days=days)).cast("date") for days in DISTANCES}
+    scratch_table(conn, _OF_USERS, pairs.mutate(**spread).select("user_id", *_COLUMNS))
+    return DaysOfUsers()
+
+
 def keep(conn: Connection, days: Iterable[date]) -> Moments:
     """Fill the temporary table of moments with `days`, until the transaction ends or the next call."""
-    columns: Sequence[str] = [_before(distance) for distance in DISTANCES]
     run(conn, f"DROP TABLE IF EXISTS {_TABLE}")
-    listed = ", ".join(f"{name} date" for name in ("as_of", *columns))
+    listed = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
     run(conn, f"CREATE TEMPORARY TABLE {_TABLE} ({listed}) ON COMMIT DROP")
     spread = ", ".join(f"day - {distance}" for distance in DISTANCES)
     conn.execute(
@@ -79,3 +99,6 @@ def keep(conn: Connection, days: Iterable[date]) -> Moments:
 
 def _before(days: int) -> str:
     return f"before_{days}"
+
+
+_COLUMNS = {"as_of": "date", **{_before(days): "date" for days in DISTANCES}}

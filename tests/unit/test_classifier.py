@@ -1,7 +1,7 @@
 """Segments by hand: the thresholds, the hole they leave, and scores that never fall with more activity."""
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -123,32 +123,6 @@ def test_a_change_of_level_is_kept_with_its_day_and_a_first_level_is_no_change(c
         )
     ).all()
     assert changes == [(None, "moderate", TODAY), ("moderate", "dormant", TODAY + timedelta(days=5))]
-
-
-def test_counts_of_a_past_day_are_those_of_that_day(conn: Connection) -> None:
-    world.post(
-        conn,
-        [
-            world.event("a", "signup", days_ago(50)),
-            world.event("a", "login", days_ago(40)),
-            world.event("b", "signup", days_ago(5)),
-        ],
-        NOW,
-    )
-    world.run_stages(conn, TODAY)
-    past = [TODAY - timedelta(days=days) for days in (60, 36, 20, 0)]
-    classifier.count(conn, past, settings=world.SETTINGS)
-    counts = tables.segment_counts
-    found: dict[date, dict[str, int]] = {day: {} for day in past}
-    for row in conn.execute(sa.select(counts).where(counts.c.field == "engagement_level")):
-        found[row.day][row.value] = row.users
-    assert found == {
-        past[0]: {},
-        past[1]: {"moderate": 1},
-        past[2]: {"dormant": 1},
-        past[3]: {"lost": 1, "new": 1},
-    }
-    assert classifier.count(conn, past, settings=world.SETTINGS).written == 0
 
 
 @given(
