@@ -1,0 +1,68 @@
+"""What was predicted of the academy's people, against what they really do afterwards: the simulator knows."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from oracle_lib.analyze import backtest
+from oracle_lib.analyze.predictor import AT_RISK_DAYS
+from oracle_lib.clock import DAY
+from oracle_lib.storage.tables import models, predictions
+from tests.academy.lived import LAST, SETTINGS, Life
+
+pytestmark = pytest.mark.xdist_group("academy")
+
+CLOSED: date = LAST - DAY
+
+
+@dataclass(frozen=True)
+class AtRisk:
+    """Users at risk at the end of the last closed day: as predicted that night, and as it came."""
+
+    predicted: np.ndarray
+    silent_days: np.ndarray
+    churned: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def at_risk(life: Life) -> AtRisk:
+    with life.store.transaction() as conn:
+        chosen = sa.select(predictions.c.user_id, predictions.c.probability).where(predictions.c.target == "churn")
+        said = {user: float(probability) for user, probability in conn.execute(chosen)}
+    outlook = life.academy.outlook(CLOSED, SETTINGS.churn_horizon_days)
+    silent = (np.datetime64(CLOSED) - outlook.last_active_on).astype(int)
+    asked = silent < AT_RISK_DAYS
+    return AtRisk(
+        predicted=np.array([said[user] for user in outlook.user_id[asked].tolist()]),
+        silent_days=silent[asked],
+        churned=outlook.churned[asked],
+    )
+
+
+def test_predictions_rank_who_leaves_as_well_as_promised(at_risk: AtRisk) -> None:
+    told = backtest.measure(at_risk.predicted, at_risk.churned)
+    baseline = backtest.measure(at_risk.silent_days / AT_RISK_DAYS, at_risk.churned)
+    print(f"AUC {told.auc:.3f} on {told.rows} users, {told.positives} left; days of silence alone {baseline.auc:.3f}")
+    assert told.rows > 500
+    assert told.positives > 100
+    assert told.auc >= 0.70
+    assert told.auc >= baseline.auc - 0.005
+
+
+def test_predictions_mean_what_they_say(at_risk: AtRisk) -> None:
+    told = backtest.measure(at_risk.predicted, at_risk.churned)
+    bins = ", ".join(f"{one.predicted:.2f}/{one.observed:.2f}" for one in told.bins)
+    print(f"calibration error {told.calibration_error:.3f}, Brier {told.brier:.3f}; predicted/observed {bins}")
+    assert told.calibration_error < 0.08
+    assert told.brier < told.base_rate * (1 - told.base_rate), "no better than saying the base rate of everybody"
+
+
+def test_the_backtest_promised_what_came(life: Life, at_risk: AtRisk) -> None:
+    with life.store.transaction() as conn:
+        kept = conn.scalar(sa.select(models.c.metrics).where(models.c.status == "promoted"))
+    came = backtest.measure(at_risk.predicted, at_risk.churned)
+    print(f"backtest AUC {kept['auc']:.3f}, calibration error {kept['calibration_error']:.3f}")
+    assert abs(kept["auc"] - came.auc) < 0.06
