@@ -25,6 +25,7 @@ from oracle_api.routes import (
     events,
     execute,
     health,
+    rejected_events,
     rules,
     run_requests,
     segments,
@@ -37,6 +38,7 @@ from oracle_lib.storage.engine import Store
 
 _KEYED: tuple[APIRouter, ...] = (
     events.router,
+    rejected_events.router,
     users.router,
     courses.router,
     segments.router,

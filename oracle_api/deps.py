@@ -18,6 +18,7 @@ from sqlalchemy.pool import QueuePool
 
 from oracle_api.callers import RememberedCallers
 from oracle_api.group_commit import GroupCommit
+from oracle_api.rates import Rates
 from oracle_lib import clock
 from oracle_lib.errors import Transient
 from oracle_lib.settings import Settings
@@ -35,13 +36,16 @@ class Edge:
     turns: anyio.Semaphore
     group: GroupCommit
     callers: RememberedCallers
+    rates: Rates
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Edge":
         """Return the edge with as many turns as the store keeps connections."""
         pool = store.engine.pool
         turns = anyio.Semaphore(pool.size() if isinstance(pool, QueuePool) else 1)
-        return cls(store, settings, turns, GroupCommit(store), RememberedCallers(store))
+        return cls(
+            store, settings, turns, GroupCommit(store), RememberedCallers(store), Rates(settings.events_per_second)
+        )
 
 
 def edge(request: Request) -> Edge:
@@ -85,6 +89,11 @@ async def group(request: Request) -> GroupCommit:
     return edge(request).group
 
 
+async def rates(request: Request) -> Rates:
+    """Return the counters of events by key."""
+    return edge(request).rates
+
+
 async def body(request: Request) -> bytes:
     """Return the raw body."""
     return await request.body()
@@ -95,4 +104,5 @@ Now = Annotated[datetime, Depends(now)]
 Config = Annotated[Settings, Depends(settings)]
 Sender = Annotated[Store, Depends(store)]
 Body = Annotated[bytes, Depends(body)]
+Counters = Annotated[Rates, Depends(rates)]
 Group = Annotated[GroupCommit, Depends(group)]

@@ -1,7 +1,8 @@
 """Every error as an answer: `{"error": {"code", "field", "message", ...}}`, from one table.
 
-    Invalid 422 · Unknown 401 · Forbidden 403 · NotFound 404 · Conflict 409 with `current` · Transient 503 with
-    Retry-After · Permanent and anything unforeseen 500 with a `reference` that stands in the log · database gone 503
+    Invalid 422 · Unknown 401 · Forbidden 403 · NotFound 404 · Conflict 409 with `current` · Limited 429 and Transient
+    503 with Retry-After · Permanent and anything unforeseen 500 with a `reference` that stands in the log · database
+    gone 503
 
 A 5xx says that nothing was stored: the transaction was rolled back. Texts of the database never reach the caller.
 """
@@ -19,7 +20,17 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from oracle_lib.errors import Conflict, Forbidden, Invalid, NotFound, OracleError, Permanent, Transient, Unknown
+from oracle_lib.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Limited,
+    NotFound,
+    OracleError,
+    Permanent,
+    Transient,
+    Unknown,
+)
 
 _STATUS: dict[type[OracleError], tuple[int, str]] = {
     Invalid: (422, "invalid"),
@@ -27,6 +38,7 @@ _STATUS: dict[type[OracleError], tuple[int, str]] = {
     Forbidden: (403, "forbidden"),
     NotFound: (404, "not_found"),
     Conflict: (409, "conflict"),
+    Limited: (429, "rate_limited"),
     Transient: (503, "try_again"),
     Permanent: (500, "permanent"),
 }
@@ -64,6 +76,8 @@ def _known(_: Request, error: OracleError) -> JSONResponse:
             return problem(422, error.code, str(error), field=error.field)
         case Conflict():
             return problem(409, "conflict", str(error), more={"current": error.current})
+        case Limited():
+            return problem(429, "rate_limited", str(error), headers=_retry(error.retry_after))
         case Transient():
             return problem(503, "try_again", str(error), headers=_retry(error.retry_after))
         case Unknown():

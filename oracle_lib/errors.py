@@ -6,6 +6,7 @@
     ├── Forbidden     the caller is known and may not do this                    (HTTP 403)
     ├── NotFound      nothing has that id                                        (HTTP 404)
     ├── Conflict      the thing has moved on: carries its current state          (HTTP 409)
+    ├── Limited       too much at once: nothing was stored, wait and try again   (HTTP 429)
     ├── Transient     try again later: nothing was stored, nothing was sent      (HTTP 503)
     └── Permanent     trying again will not help: a person has to mend something (HTTP 500)
 
@@ -53,6 +54,14 @@ class Transient(OracleError):
     """It may work later. `retry_after` is in seconds."""
 
     def __init__(self, message: str, *, retry_after: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Limited(OracleError):
+    """The caller sends too much. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     retention_days: int | None = Field(
         90, ge=8, description="Raw events are kept this many days; their rollups stay. Empty: for ever."
     )
+    events_per_second: int = Field(
+        2000, ge=1, description="How many events a second an API key may send, measured over ten seconds."
+    )
     new_days: int = Field(14, ge=1, description="Days after joining in which a user counts as new.")
     alumni_days: int = Field(60, ge=1, description="Days of silence after which a graduate counts as alumni.")
     churn_horizon_days: int = Field(14, ge=1, le=90, description="Churn = no activity of one's own in so many days.")

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, status
 from fastapi.responses import JSONResponse, Response
 
 from oracle_api.auth import NeedsLately, needs
-from oracle_api.deps import Body, Config, Conn, Group, Now
+from oracle_api.deps import Body, Config, Conn, Counters, Group, Now
 from oracle_api.errors import problem
 from oracle_api.schemas.people import BatchOut, EventOut, EventsOut, Tracked
 from oracle_api.schemas.words import Id, Limit, Moment
@@ -33,8 +33,9 @@ class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @router.post("", status_code=status.HTTP_202_ACCEPTED, response_model=Tracked)
-async def track(group: Group, settings: Config, caller: FastWriter, body: Body) -> Response:
+async def track(group: Group, settings: Config, caller: FastWriter, rates: Counters, body: Body) -> Response:
     """Take one event in."""
+    rates.take(caller)
     stored = await group.store(body, _door(caller, settings))
     if stored.rejected is not None:
         refused = stored.rejected
@@ -43,15 +44,16 @@ async def track(group: Group, settings: Config, caller: FastWriter, body: Body) 
 
 
 @router.post("/batch", status_code=status.HTTP_202_ACCEPTED, response_model=BatchOut)
-def track_batch(conn: Conn, now: Now, settings: Config, caller: Writer, body: Body) -> Response:
+def track_batch(*, conn: Conn, now: Now, settings: Config, caller: Writer, rates: Counters, body: Body) -> Response:
     """Take up to 2,500 events in; the good ones are stored whatever the others are."""
     try:
         items = _items(body)
     except Invalid as error:
-        ingest.keep_rejected(conn, [(body, error)], caller.source)
+        ingest.keep_rejected(conn, [(body, error)], caller.source, now)
         return problem(422, error.code, str(error), field=error.field)
     if len(items) > MAX_BATCH:
         return problem(413, "too_many", f"A batch may have {MAX_BATCH} events; this one has {len(items)}.")
+    rates.take(caller, len(items))
     report = ingest.ingest(conn, items, door=_door(caller, settings), received_at=now)
     return _accepted(BatchOut.model_validate(report))
 

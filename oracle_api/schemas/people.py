@@ -34,6 +34,26 @@ class BatchOut(Outgoing):
     rejected: list[RejectedOut]
 
 
+class RejectedEventOut(Outgoing):
+    """One refused body and what would mend it."""
+
+    id: int
+    received_at: datetime
+    source: str
+    reason: str
+    field: str | None
+    detail: str
+    raw: str
+    replayed_at: datetime | None
+
+
+class RejectedEventsOut(Outgoing):
+    """Refused bodies, newest first; `byReason` counts every one of the source."""
+
+    rejected: list[RejectedEventOut]
+    by_reason: Mapping[str, int]
+
+
 class EventOut(Outgoing):
     """One stored event."""
 

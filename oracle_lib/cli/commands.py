@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="API keys: who may send events and ask for answers.", no_args_is_help=True)
 app.add_typer(keys, name="key")
+refused = typer.Typer(help="Events that were refused: why, and in again.", no_args_is_help=True)
+app.add_typer(refused, name="rejected")
 
 
 class Cadence(StrEnum):
@@ -196,6 +198,41 @@ def key_list() -> None:
             return access.listing(conn)
 
     print_rows("API keys", _with_store(work))
+
+
+@refused.command("list")
+def rejected_list(
+    reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+) -> None:
+    """Show the newest refused events and how many there are by reason."""
+    from oracle_lib.cli.reading import print_rows
+    from oracle_lib.observe import rejected
+
+    def work(store: "Store") -> rejected.Page:
+        with store.transaction() as conn:
+            return rejected.listing(conn, reason=reason, limit=limit)
+
+    page = _with_store(work)
+    print_rows("Refused events", list(page.rejected))
+    for name, count in sorted(page.by_reason.items()):
+        _say(f"{count:>9,} {name}")
+
+
+@refused.command("replay")
+def rejected_replay(reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None) -> None:
+    """Send refused events in again; those that are acceptable now are stored, once."""
+    from oracle_lib.cli.reading import print_report
+    from oracle_lib.observe import rejected, wire
+
+    settings = _settings()
+
+    def work(store: "Store") -> rejected.ReplayReport:
+        with store.transaction() as conn:
+            limits = wire.Limits(currency=settings.currency, late=None)
+            return rejected.replay(conn, limits=limits, now=clock.now(), reason=reason)
+
+    print_report("replayed", _with_store(work))
 
 
 def main() -> None:

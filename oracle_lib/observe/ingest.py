@@ -42,11 +42,15 @@ _REUSED = Invalid("`messageId` was used for another event; the first is kept.", 
 
 @dataclass(frozen=True)
 class Door:
-    """Which way events come in. `source` names the sender (an API key's source, an import); `imported` is history."""
+    """Which way events come in. `source` names the sender (an API key's source, an import); `imported` is history.
+
+    `keeps_refused` is off where refused bodies are kept already.
+    """
 
     source: str
     limits: Limits
     imported: bool = False
+    keeps_refused: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,8 @@ def ingest(conn: Connection, raw: Sequence[bytes], *, door: Door, received_at: d
     refused += reused
     if fresh:
         _store(conn, [item.event for item in fresh], received_at)
-    if refused:
-        keep_rejected(conn, [(item_raw, error) for _, item_raw, error in refused], door.source)
+    if refused and door.keeps_refused:
+        keep_rejected(conn, [(item_raw, error) for _, item_raw, error in refused], door.source, received_at)
     return IngestReport(
         accepted=len(fresh),
         duplicates=duplicates,
@@ -118,10 +122,13 @@ def ingest(conn: Connection, raw: Sequence[bytes], *, door: Door, received_at: d
     )
 
 
-def keep_rejected(conn: Connection, refused: Iterable[tuple[bytes, Invalid]], source: str) -> None:
+def keep_rejected(
+    conn: Connection, refused: Iterable[tuple[bytes, Invalid]], source: str, received_at: datetime
+) -> None:
     """Keep refused bodies with the reason, so that they can be mended and sent again."""
     rows = [
         {
+            "received_at": received_at,
             "source": source,
             "raw": body[:RAW_KEPT_BYTES],
             "reason_code": error.code,

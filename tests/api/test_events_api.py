@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import httpx
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from oracle_lib import clock
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import dirty_user_days, events, rejected_events, users
+from tests.api.conftest import MakeClient
 
 
 def rows(store: Store, table: sa.Table) -> list[sa.Row]:
@@ -116,3 +118,28 @@ def test_events_are_read_back_newest_first_and_filtered(client: httpx.Client, st
 def test_a_bad_filter_is_refused_by_name(client: httpx.Client, parameters: dict[str, str], field: str) -> None:
     answer = client.get("/api/oracle/events", params=parameters)
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, field)
+
+
+def test_a_sender_reads_its_own_refused_events_back_with_the_fix(client_with: MakeClient) -> None:
+    shop = client_with("events:write")
+    shop.post("/api/oracle/events", json={"userId": "", "event": "login"})
+    answer = shop.get("/api/oracle/rejected-events").json()
+    assert [(one["reason"], one["field"], one["source"]) for one in answer["rejected"]] == [
+        ("empty_id", "userId", "test backend")
+    ]
+    assert answer["byReason"] == {"empty_id": 1}
+
+
+def test_single_events_at_once_share_commits_and_each_is_answered_for_itself(client_with: MakeClient) -> None:
+    shop = client_with("events:write", "events:read")
+    bodies = [
+        {"userId": f"u{n % 30}", "event": "login" if n % 5 else "Not Snake", "messageId": f"m{n % 30}"}
+        for n in range(60)
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda body: shop.post("/api/oracle/events", json=body), bodies))
+    assert [answer.status_code for answer in answers] == [202 if n % 5 else 422 for n in range(60)]
+    stored = [answer.json() for answer in answers if answer.status_code == 202]
+    assert sum(one["accepted"] for one in stored) == 24
+    assert sum(one["duplicate"] for one in stored) == 24
+    assert len(shop.get("/api/oracle/events", params={"limit": 200}).json()["events"]) == 24

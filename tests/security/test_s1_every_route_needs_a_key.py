@@ -18,6 +18,7 @@ MATRIX = {
     ("POST", "/api/oracle/events"): "events:write",
     ("POST", "/api/oracle/events/batch"): "events:write",
     ("GET", "/api/oracle/events"): "events:read",
+    ("GET", "/api/oracle/rejected-events"): "events:write",
     ("PUT", "/api/oracle/users/{user_id:path}"): "users:write",
     ("GET", "/api/oracle/users/{user_id:path}"): "users:read",
     ("PUT", "/api/oracle/courses/{course_id:path}"): "users:write",
