@@ -40,6 +40,13 @@ _COMPARE: dict[str, Callable[..., ibis.Value]] = {"=": eq, "!=": ne, "<": lt, "<
 # More days since an event is an earlier day of it.
 _EARLIER = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
+# Last days that stand in `activity`: nobody's whole history is read for them.
+_LAST_KEPT = {
+    ACTIVITY: "last_active_on",
+    "lesson_complete": "last_lesson_on",
+    "course_complete": "last_course_complete_on",
+}
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -93,9 +100,9 @@ def _wide(layout: Layout, as_of: date, users: ibis.Table | None) -> ibis.Table:
     segments = relation(tables.segments)
     columns = sorted({fields.SEGMENT[name].column for name in layout.segment})
     wide = _joined(wide, segments.select("user_id", *columns))
-    if ACTIVITY in layout.lasts:
-        activity = relation(tables.activity)
-        wide = _joined(wide, activity.select("user_id", **{layout.lasts[ACTIVITY]: activity.last_active_on}))
+    kept = {column: _LAST_KEPT[event] for event, column in layout.lasts.items() if event in _LAST_KEPT}
+    if kept:
+        wide = _joined(wide, relation(tables.activity).select("user_id", **kept))
     for counted in _counted(layout, as_of, users):
         wide = _joined(wide, counted)
     if layout.tags:
@@ -120,7 +127,7 @@ def _counted(layout: Layout, as_of: date, users: ibis.Table | None) -> list[ibis
         lasts = {
             event: column
             for event, column in layout.lasts.items()
-            if event != ACTIVITY and (event in EVENT_KINDS) == known
+            if event not in _LAST_KEPT and (event in EVENT_KINDS) == known
         }
         if counts or lasts:
             made.append(_aggregate(table, counts, lasts, as_of, users))

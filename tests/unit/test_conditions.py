@@ -42,7 +42,7 @@ from oracle_lib.storage.relations import relation
 from tests.conftest import FULL, fresh_database
 
 TODAY = date(2026, 3, 4)
-EVENTS = ("login", "quiz_fail", "team_joined", "badge_won")
+EVENTS = ("login", "quiz_fail", "lesson_complete", "team_joined", "badge_won")
 HOSTILE = (
     "' OR '1'='1",
     "'; DROP TABLE users; --",
@@ -125,8 +125,10 @@ def _store(conn: Connection, person: Person) -> None:
     if person.segment is not None:
         values = {fields.SEGMENT[name].column: value for name, value in person.segment.items()}
         conn.execute(sa.insert(tables.segments).values(user_id=person.id, **values))
-    if person.last_active is not None:
-        conn.execute(sa.insert(tables.activity).values(user_id=person.id, last_active_on=person.last_active))
+    lessons = [day for event, day in person.days if event == "lesson_complete" and day <= TODAY]
+    last = {"last_active_on": person.last_active, "last_lesson_on": max(lessons, default=None)}
+    if any(last.values()):
+        conn.execute(sa.insert(tables.activity).values(user_id=person.id, **last))
     for (event, day), times in person.days.items():
         if event in tables.user_days.c:
             row = {"user_id": person.id, "day": day, event: times}
