@@ -26,7 +26,7 @@ from oracle_lib.storage.tables.events import (
 from oracle_lib.storage.tables.operations import imports, insights, reports, run_requests
 from oracle_lib.storage.tables.rules import rule_versions, rules, skips, user_tags
 from oracle_lib.storage.tables.segments import models, predictions, segment_changes, segment_counts, segments
-from oracle_lib.storage.tables.users import profile_changes, users
+from oracle_lib.storage.tables.users import aliases, profile_changes, users
 
 __all__ = [
     "ACTION_STATUSES",
@@ -36,6 +36,7 @@ __all__ = [
     "action_changes",
     "actions",
     "activity",
+    "aliases",
     "api_keys",
     "audit_log",
     "courses",

@@ -1,4 +1,4 @@
-"""The people of the academy, and every change of what is known of them."""
+"""The people of the academy, every change of what is known of them, and the other ids they had."""
 
 import sqlalchemy as sa
 
@@ -35,4 +35,15 @@ profile_changes = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     moment("changed_at", default_now=True),
     sa.Index("ix_profile_changes_user_id_changed_at", "user_id", "changed_at"),
+)
+
+# Ids that turned out to be somebody's: what comes under `previous_id` belongs to `user_id`. Never a chain: no user_id is
+# a previous_id too.
+aliases = sa.Table(
+    "aliases",
+    metadata,
+    sa.Column("previous_id", sa.Text, primary_key=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    moment("made_at", default_now=True),
+    sa.Index("ix_aliases_user_id", "user_id"),
 )

@@ -174,6 +174,15 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": 60},
     )
     op.create_table(
+        "aliases",
+        sa.Column("previous_id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("previous_id", name=op.f("pk_aliases")),
+        schema="oracle",
+    )
+    op.create_index("ix_aliases_user_id", "aliases", ["user_id"], unique=False, schema="oracle")
+    op.create_table(
         "api_keys",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("secret_sha256", sa.LargeBinary(length=32), nullable=False),
