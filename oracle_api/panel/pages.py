@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from oracle_api.auth import presented
 from oracle_api.deps import Config, Conn, Now
+from oracle_api.panel import report
 from oracle_lib import access
 from oracle_lib.access import Presented
 from oracle_lib.errors import Forbidden, NotFound
@@ -72,7 +73,7 @@ def first_page(conn: Conn, now: Now, settings: Config) -> str:
 @router.get("/ceo-report", dependencies=[Depends(let_in)], response_class=HTMLResponse)
 def report_page(conn: Conn) -> str:
     """Show the newest report as it was kept."""
-    return _pages.get_template("report.html").render(report=ceo_report.get(conn))
+    return _pages.get_template("report.html").render(report=report.shaped(ceo_report.get(conn)))
 
 
 @router.get("/static/{name}")

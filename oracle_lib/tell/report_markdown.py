@@ -12,9 +12,11 @@ from oracle_lib.clock import DAY
 from oracle_lib.tell.report_catalogue import SECTIONS, Figure, Unit, Value
 from oracle_lib.tell.report_figures import WEEK, RuleRow, TypeRow
 
+TYPE_NAMES = {"email": "Email", "dm": "DM", "push": "Push", "post": "Post", "alert": "Alert"}
+MINUS = "\N{MINUS SIGN}"
 _NO_DATA = "no data"
 _RULES_SHOWN = 10
-_CAUTION = (
+CAUTION = (
     "Conversions say what followed a message in time; whether the message made the difference needs a group that did"
     " not get it."
 )
@@ -49,7 +51,9 @@ def write(page: Page) -> str:
         *_in_short(page),
         *(part for section in SECTIONS for part in _section(page, section)),
         *_rules(page),
-        _CAUTION,
+        CAUTION,
+        "## What the figures mean",
+        "\n".join(f"- {line.label}: {line.definition}" for line in page.figures),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -63,11 +67,12 @@ def _activity_sentence(page: Page) -> str:
     if active.value is None:
         return "No activity was recorded in this week."
     return (
-        f"{_many(active.value, 'user was', 'users were')} active{_against(active)},"
+        f"{_many(active.value, 'user was', 'users were')} active{_against(active, page.currency)},"
         f" and {page.text('new_users')} joined."
         f" They completed {_many(page.figure('lessons_completed').value, 'lesson', 'lessons')} and"
         f" {_many(page.figure('courses_completed').value, 'course', 'courses')}."
-        f" Net revenue was {page.text('net_revenue')}: {page.text('revenue')} less {page.text('refunds')} refunded."
+        f" Net revenue was {page.text('net_revenue')}{_against(page.figure('net_revenue'), page.currency)}:"
+        f" {page.text('revenue')} came in and {page.text('refunds')} went back."
     )
 
 
@@ -78,20 +83,22 @@ def _action_sentence(page: Page) -> str:
     return (
         f"ORACLE proposed {_many(proposed, 'action', 'actions')}; people or policies approved"
         f" {page.text('actions_approved')} and rejected {page.text('actions_rejected')};"
-        f" {page.text('actions_executed')} went out and {page.text('actions_failed')} failed."
-        f" {_many(page.figure('converted').value, 'message was', 'messages were')} followed by the rule's goal in time."
+        f" {page.text('actions_executed')} were carried out and {page.text('actions_failed')} failed."
+        f" {_many(page.figure('converted').value, 'action was', 'actions were')} followed in time by the rule's goal."
     )
 
 
-def _against(line: Figure) -> str:
+def _against(line: Figure, currency: str) -> str:
     match line.change:
         case None:
             return " (the week before has no data)"
-        case 0:
-            return ", as many as the week before"
-        case int(change):
+        case change if change == 0:
+            return ", the same as the week before"
+        case Decimal() as money:
+            size = _value(abs(money), "money", currency)
+            return f", {size} {'more' if money > 0 else 'less'} than the week before"
+        case change:
             return f", {abs(change):,} {'more' if change > 0 else 'fewer'} than the week before"
-    return ""
 
 
 def _section(page: Page, section: str) -> Iterable[str]:
@@ -106,13 +113,13 @@ def _section(page: Page, section: str) -> Iterable[str]:
         if line.section == section
     ]
     yield f"## {section}"
-    yield _table(("", "This week", "Week before", "Change"), rows)
+    yield _table(("Figure", "This week", "Week before", "Change"), rows)
     if section == "What ORACLE did" and page.types:
         yield _table(
             ("Type", "Proposed", "Approved", "Rejected", "Executed", "Failed"),
             [
                 (
-                    row.action_type,
+                    TYPE_NAMES[row.action_type],
                     *(f"{n:,}" for n in (row.proposed, row.approved, row.rejected, row.executed, row.failed)),
                 )
                 for row in page.types
@@ -159,15 +166,11 @@ def _value(value: Value, unit: Unit, currency: str) -> str:
 
 
 def _change(line: Figure, currency: str) -> str:
-    match line.change:
-        case None:
-            return _NO_DATA
-        case Decimal() as money:
-            return f"{money:+,.2f} {currency}"
-        case float(points):
-            return f"{points:+.1f} points"
-        case number:
-            return f"{number:+,}"
+    if line.change is None:
+        return _NO_DATA
+    size: Value = -line.change if line.change < 0 else line.change
+    text = f"{size:.1f} points" if line.unit == "percent" else _value(size, line.unit, currency)
+    return f"{'+' if line.change > 0 else MINUS if line.change < 0 else ''}{text}"
 
 
 def _many(value: Value, one: str, many: str) -> str:

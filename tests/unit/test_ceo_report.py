@@ -221,7 +221,10 @@ def test_the_page_carries_every_figure_and_no_word_of_cause(conn: Connection, no
     assert page.startswith("# The week of 22 February 2026\n")
     assert all(f"| {kind.label} |" in page for kind in KINDS)
     assert "2 users were active, 1 more than the week before, and 2 joined." in page
-    assert "Net revenue was 170.20 USD: 200.25 USD less 30.05 USD refunded." in page
+    assert "Net revenue was 170.20 USD, 120.20 USD more than the week before: 200.25 USD came in" in page
+    assert "| Lessons completed | 6 | 9 | \N{MINUS SIGN}3 |" in page
+    assert "| Churn risk: medium | 0 | 0 | 0 |" in page
+    assert all(f"- {kind.label}: {kind.definition}" in page for kind in KINDS)
     assert "| Nudge \\| &lt;b> |" in page
     assert not any(word in page.lower() for word in ("caused", "because", "thanks to", "led to", "drove", "boosted"))
 
