@@ -1,64 +1,17 @@
 """`oracle up` as a person runs it: everything answers, everything stops, nothing is left, and it starts again."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from oracle_lib.cli.supervisor import end_trees
+from tests.pipelines.installation import Up
 from tests.ports import free, listening
 
-ORACLE = Path(sys.executable).with_name("oracle")
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("up")]
-
-
-class Up:
-    """One `oracle up`, its output and its descendants."""
-
-    def __init__(self, folder: Path, **ports: int) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORACLE_", "DAGSTER_"))}
-        self.api, self.dagster = ports.get("api") or free(), ports.get("dagster") or free()
-        self._out = (folder / "out.txt").open("w+")
-        settings = {
-            "ORACLE_HOME": str(folder / "home"),
-            "ORACLE_API_PORT": str(self.api),
-            "ORACLE_DAGSTER_PORT": str(self.dagster),
-        }
-        self.process = psutil.Popen(
-            [ORACLE, "up"], env=kept | settings, stdout=self._out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-
-    @property
-    def output(self) -> str:
-        self._out.flush()
-        return Path(self._out.name).read_text()
-
-    def wait_until_ready(self) -> None:
-        until = time.monotonic() + 150
-        while "Ready" not in self.output:
-            assert self.process.poll() is None, self.output
-            assert time.monotonic() < until, self.output
-            time.sleep(0.2)
-
-    def descendants(self) -> list[psutil.Process]:
-        return list(self.process.children(recursive=True))
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return int(self.process.wait(timeout=60))
-
-    def clean(self) -> None:
-        with suppress(psutil.NoSuchProcess):
-            end_trees([psutil.Process(self.process.pid)])
-        self._out.close()
 
 
 @pytest.fixture
