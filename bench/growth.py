@@ -1,0 +1,28 @@
+"""How the daily chain grows: four times the history, then four times the users."""
+
+from bench.academy import DAYS, LAST, build, database, run_chain
+from bench.result import Result, Say, timed
+from oracle_lib.storage.embedded import EmbeddedServer
+
+_TIMES = 4
+
+
+def measure(server: EmbeddedServer, *, users: int, events: int, say: Say) -> list[Result]:
+    """Run the chain on three academies of their own; `users` and `events` are of the smallest."""
+    a_day = events // DAYS
+    base = _chain(server, users, a_day, a_day, say)
+    history = _chain(server, users, a_day * _TIMES, a_day, say)
+    people = _chain(server, users * _TIMES, a_day * _TIMES, a_day * _TIMES, say)
+    return [
+        Result(f"daily chain at {users:,} users / {a_day * DAYS:,} events", base, "s"),
+        Result("growth of the daily chain: 4x the events, same users, same day", history / base, "ratio", 1.3),
+        Result("growth of the daily chain: 4x the users", people / base, "ratio", 4.2),
+    ]
+
+
+def _chain(server: EmbeddedServer, users: int, a_day: int, newest: int, say: Say) -> float:
+    with database(server, "growth") as store:
+        build(store, users=users, a_day=a_day, newest=newest, say=say)
+        with timed(say, f"the daily chain of {users:,} users with {a_day * DAYS:,} events") as watch:
+            run_chain(store, LAST)
+    return watch.seconds
