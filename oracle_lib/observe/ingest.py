@@ -6,10 +6,10 @@ keeps the first. Guarantees G1, G2 and G3: `tests/guarantees/`.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import cast
+from typing import Generic, Protocol, TypeVar, cast
 
 import msgspec
 import psycopg
@@ -82,11 +82,41 @@ class IngestReport:
         return len(self.duplicates)
 
 
+class Message(Protocol):
+    """What can be claimed."""
+
+    @property
+    def message_id(self) -> str | None:
+        """What makes a repeat recognizable; None where the sender gave nothing."""
+
+    @property
+    def body_hash(self) -> bytes:
+        """What tells it from another one with the same id."""
+
+    @property
+    def day(self) -> date | None:
+        """The UTC day whose raw events it adds to; None if it adds none."""
+
+
+M = TypeVar("M", bound=Message)
+
+
 @dataclass(frozen=True, slots=True)
-class _Item:
+class Item(Generic[M]):
+    """One item of a batch that was read: its place, its body and what it says."""
+
     index: int
     raw: bytes
-    event: Event
+    message: M
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One item of a batch that is not taken, and why."""
+
+    index: int
+    raw: bytes
+    error: Invalid
 
 
 def split(body: bytes) -> list[bytes]:
@@ -99,27 +129,54 @@ def split(body: bytes) -> list[bytes]:
 
 def ingest(conn: Connection, raw: Sequence[bytes], *, door: Door, received_at: datetime) -> IngestReport:
     """Store each event of `raw` (one JSON object each) once; keep the refused ones. Does not commit."""
-    items, refused = _check_all(raw, door, received_at)
-    sealed = partitions.prepare(conn, {item.event.day for item in items}, received_at.date())
-    if sealed:
-        refused += [(item.index, item.raw, _SEALED) for item in items if item.event.day in sealed]
-        items = [item for item in items if item.event.day not in sealed]
-    fresh, duplicates, reused = _claim(conn, items, door, received_at)
-    refused += reused
-    if fresh:
-        _store(conn, [item.event for item in fresh], received_at)
-    if refused and door.keeps_refused:
-        keep_rejected(conn, [(item_raw, error) for _, item_raw, error in refused], door.source, received_at)
+    items, refused = read_each(raw, lambda body: wire.parse(body, received_at, door.limits))
+    fresh, duplicates, turned_away = admit(conn, items, door=door, received_at=received_at)
+    refused += turned_away
+    store(conn, [item.message for item in fresh], received_at)
+    if door.keeps_refused:
+        keep_rejected(conn, [(one.raw, one.error) for one in refused], door.source, received_at)
     return IngestReport(
         accepted=len(fresh),
         duplicates=duplicates,
-        rejected=[
-            Rejected(index=index, code=error.code, field=error.field, detail=str(error))
-            for index, _, error in sorted(refused, key=lambda one: one[0])
-        ],
-        days=frozenset(item.event.day for item in fresh),
-        users=frozenset(item.event.user_id for item in fresh),
+        rejected=told(refused),
+        days=frozenset(item.message.day for item in fresh),
+        users=frozenset(item.message.user_id for item in fresh),
     )
+
+
+def read_each(raw: Sequence[bytes], read: Callable[[bytes], M]) -> tuple[list[Item[M]], list[Refused]]:
+    """Read each body by itself; return those that could be read and those that `read` refused."""
+    items: list[Item[M]] = []
+    refused: list[Refused] = []
+    for index, body in enumerate(raw):
+        try:
+            items.append(Item(index, body, read(body)))
+        except Invalid as error:
+            refused.append(Refused(index, body, error))
+    return items, refused
+
+
+def admit(
+    conn: Connection, items: list[Item[M]], *, door: Door, received_at: datetime
+) -> tuple[list[Item[M]], list[int], list[Refused]]:
+    """Claim the ids of `items`: return the fresh ones, the places of repeats, and what is turned away.
+
+    That is an item of a day whose raw events are gone, and an id that comes back with another body.
+    """
+    days = {item.message.day for item in items}
+    sealed = partitions.prepare(conn, {day for day in days if day is not None}, received_at.date())
+    late = [Refused(item.index, item.raw, _SEALED) for item in items if item.message.day in sealed]
+    open_ = [item for item in items if item.message.day not in sealed] if sealed else items
+    fresh, duplicates, reused = _claim(conn, open_, door, received_at)
+    return fresh, duplicates, late + reused
+
+
+def told(refused: Iterable[Refused]) -> list[Rejected]:
+    """Return refusals as they are answered, in the order of the batch."""
+    return [
+        Rejected(index=one.index, code=one.error.code, field=one.error.field, detail=str(one.error))
+        for one in sorted(refused, key=lambda one: one.index)
+    ]
 
 
 def keep_rejected(
@@ -137,7 +194,8 @@ def keep_rejected(
         }
         for body, error in refused
     ]
-    conn.execute(sa.insert(rejected_events), rows)
+    if rows:
+        conn.execute(sa.insert(rejected_events), rows)
 
 
 def mark_dirty(conn: Connection, pairs: Iterable[tuple[str, date]]) -> None:
@@ -153,42 +211,10 @@ def oldest_dirty(conn: Connection) -> datetime | None:
     return found
 
 
-def _check_all(
-    raw: Sequence[bytes], door: Door, received_at: datetime
-) -> tuple[list[_Item], list[tuple[int, bytes, Invalid]]]:
-    items: list[_Item] = []
-    refused: list[tuple[int, bytes, Invalid]] = []
-    for index, body in enumerate(raw):
-        try:
-            items.append(_Item(index, body, wire.parse(body, received_at, door.limits)))
-        except Invalid as error:
-            refused.append((index, body, error))
-    return items, refused
-
-
-def _claim(
-    conn: Connection, items: list[_Item], door: Door, received_at: datetime
-) -> tuple[list[_Item], list[int], list[tuple[int, bytes, Invalid]]]:
-    """Split items into fresh ones, the places of repeats, and ids that came back with another body."""
-    named: dict[str, _Item] = {}
-    ids = ((item.event.message_id, item) for item in items)
-    repeats = [item for key, item in ids if key is not None and named.setdefault(key, item) is not item]
-    bodies = {key: item.event.body_hash for key, item in named.items()}
-    known = message_keys.claim(conn, bodies, received_at=received_at, imported=door.imported)
-    if not known and not repeats:
-        return items, [], []
-    repeats += [named[key] for key in known]
-    places = {item.index for item in repeats}
-    first = bodies | known
-    reused = {item.index for item in repeats if first[item.event.message_id or ""] != item.event.body_hash}
-    return (
-        [item for item in items if item.index not in places],
-        sorted(places - reused),
-        [(item.index, item.raw, _REUSED) for item in repeats if item.index in reused],
-    )
-
-
-def _store(conn: Connection, fresh: list[Event], received_at: datetime) -> None:
+def store(conn: Connection, fresh: Sequence[Event], received_at: datetime) -> None:
+    """Write events whose ids are claimed, make users of whom nothing was known, and mark their days."""
+    if not fresh:
+        return
     people = msgspec.json.encode(sorted({event.user_id for event in fresh})).decode()
     conn.execute(_ENSURE_USERS, {"ids": people})
     driver = cast("psycopg.Connection", conn.connection.driver_connection)
@@ -211,3 +237,25 @@ def _store(conn: Connection, fresh: list[Event], received_at: datetime) -> None:
                 )
             )
     mark_dirty(conn, ((event.user_id, event.day) for event in fresh))
+
+
+def _claim(
+    conn: Connection, items: list[Item[M]], door: Door, received_at: datetime
+) -> tuple[list[Item[M]], list[int], list[Refused]]:
+    """Split items into fresh ones, the places of repeats, and ids that came back with another body."""
+    named: dict[str, Item[M]] = {}
+    ids = ((item.message.message_id, item) for item in items)
+    repeats = [item for key, item in ids if key is not None and named.setdefault(key, item) is not item]
+    bodies = {key: item.message.body_hash for key, item in named.items()}
+    known = message_keys.claim(conn, bodies, received_at=received_at, imported=door.imported)
+    if not known and not repeats:
+        return items, [], []
+    repeats += [named[key] for key in known]
+    places = {item.index for item in repeats}
+    first = bodies | known
+    reused = {item.index for item in repeats if first[item.message.message_id or ""] != item.message.body_hash}
+    return (
+        [item for item in items if item.index not in places],
+        sorted(places - reused),
+        [Refused(item.index, item.raw, _REUSED) for item in repeats if item.index in reused],
+    )

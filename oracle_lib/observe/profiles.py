@@ -7,7 +7,7 @@ stays. What was stored before can be worked out from `profile_changes`, so that 
 import json
 import re
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -97,21 +97,63 @@ def put(conn: Connection, user_id: str, change: ProfileChange, *, source: str, n
     analyzed again. The same change twice writes nothing the second time. Raises `Invalid` with the wire's field name.
     """
     wire.check_id("userId", user_id)
-    checked = _checked(change)
-    fresh = insert(users).values(id=user_id, created_at=now).on_conflict_do_nothing().returning(users.c.id)
-    made = conn.scalar(fresh) is not None
-    old = _profile(conn.execute(sa.select(*_COLUMNS).where(users.c.id == user_id).with_for_update()).one())
-    new = _applied(old, checked)
-    changes = _differences(old, new)
-    if not changes and not made:
-        return old
-    values = {name: getattr(new, name) for name in (*_PLAIN, "traits", "consent")}
-    conn.execute(sa.update(users).where(users.c.id == user_id).values(**values, updated_at=now))
+    refused = put_all(conn, [(user_id, check(change))], source=source, now=now)
+    if refused:
+        raise refused[0]
+    return get(conn, user_id)
+
+
+def put_all(
+    conn: Connection, changes: Sequence[tuple[str, ProfileChange]], *, source: str, now: datetime
+) -> dict[int, Invalid]:
+    """Change many profiles as `put` does one; return, by place in `changes`, those whose traits would grow too large.
+
+    Ids and changes have been checked. Several changes of one user are made one after the other.
+    """
+    if not changes:
+        return {}
+    ids = sorted({user_id for user_id, _ in changes})
+    fresh = insert(users).on_conflict_do_nothing().returning(users.c.id)
+    made = set(conn.execute(fresh, [{"id": user_id, "created_at": now} for user_id in ids]).scalars())
+    named = users.c.id == sa.any_(sa.bindparam("ids", ids, type_=sa.ARRAY(sa.Text)))
+    found = conn.execute(sa.select(*_COLUMNS).where(named).order_by(users.c.id).with_for_update())
+    before = {row.id: _profile(row) for row in found}
+    after = dict(before)
+    refused: dict[int, Invalid] = {}
+    for place, (user_id, change) in enumerate(changes):
+        try:
+            after[user_id] = _applied(after[user_id], change)
+        except Invalid as error:
+            refused[place] = error
+    _write(conn, before, after, made, source=source, now=now)
+    return refused
+
+
+def _write(
+    conn: Connection,
+    before: Mapping[str, Profile],
+    after: Mapping[str, Profile],
+    made: Collection[str],
+    *,
+    source: str,
+    now: datetime,
+) -> None:
+    """Store the profiles that differ, each change of a field, and who is to be analyzed again."""
+    changes = [
+        {"user_id": user_id, "source": source, "changed_at": now, **row}
+        for user_id, old in before.items()
+        for row in _differences(old, after[user_id])
+    ]
+    changed = sorted({str(row["user_id"]) for row in changes} | set(made))
+    if not changed:
+        return
+    values = {name: sa.bindparam(f"new_{name}", type_=users.c[name].type) for name in (*_PLAIN, "traits", "consent")}
+    update = sa.update(users).where(users.c.id == sa.bindparam("user")).values(**values, updated_at=now)
+    rows = [{"user": one, **{f"new_{name}": getattr(after[one], name) for name in values}} for one in changed]
+    conn.execute(update, rows)
     if changes:
-        signed = {"user_id": user_id, "source": source, "changed_at": now}
-        conn.execute(sa.insert(profile_changes), [{**signed, **row} for row in changes])
-    conn.execute(sa.insert(dirty_users).values(stage="activity", user_id=user_id))
-    return replace(new, updated_at=now)
+        conn.execute(sa.insert(profile_changes), changes)
+    conn.execute(sa.insert(dirty_users), [{"stage": "activity", "user_id": user_id} for user_id in changed])
 
 
 _COLUMNS = tuple(users.c[name] for name in Profile.__dataclass_fields__)
@@ -146,8 +188,8 @@ def _as_json(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _checked(change: ProfileChange) -> ProfileChange:
-    """Refuse what cannot be right; return the change with times in UTC."""
+def check(change: ProfileChange) -> ProfileChange:
+    """Refuse what cannot be right; return the change with times in UTC. Raises `Invalid` with the wire's field."""
     _check_email(change.email)
     for name, value in (("firstName", change.first_name), ("lastName", change.last_name)):
         if isinstance(value, str) and (not value.strip() or len(value) > MAX_NAME or _CONTROL.search(value)):

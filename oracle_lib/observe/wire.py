@@ -96,6 +96,13 @@ def parse(raw: bytes, received_at: datetime, limits: Limits) -> Event:
     return _checked(body, received_at, limits)
 
 
+def check(body: WireEvent, received_at: datetime, limits: Limits) -> Event:
+    """Check an event that was put together out of another form. Raises `Invalid` as `parse` does."""
+    if body.metadata is not None:
+        _walk("metadata", body.metadata)
+    return _checked(body, received_at, limits)
+
+
 def _surely_shallow(raw: bytes) -> bool:
     """Say whether an event's JSON cannot be too deep or too wide, nor hold a NUL: most cannot, and are not walked."""
     return b"\\u0000" not in raw and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH and raw.count(b":") <= MAX_KEYS

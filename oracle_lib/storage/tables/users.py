@@ -37,8 +37,8 @@ profile_changes = sa.Table(
     sa.Index("ix_profile_changes_user_id_changed_at", "user_id", "changed_at"),
 )
 
-# Ids that turned out to be somebody's: what comes under `previous_id` belongs to `user_id`. Never a chain: no user_id is
-# a previous_id too.
+# Ids that turned out to be somebody's: what comes under `previous_id` belongs to `user_id`. Never a chain: no user_id
+# is a previous_id too.
 aliases = sa.Table(
     "aliases",
     metadata,
