@@ -110,14 +110,14 @@ def test_scores_are_those_of_the_promoted_curve_and_the_segment_shows_them(conn:
         .join(tables.predictions, tables.predictions.c.user_id == tables.activity.c.user_id)
         .limit(1)
     ).one()
-    end_of_day = datetime.combine(TODAY + timedelta(days=1), datetime.min.time(), tzinfo=NOW.tzinfo)
-    recency = (end_of_day - row.last_active_at) / timedelta(days=1)
+    today = datetime.combine(TODAY, datetime.min.time(), tzinfo=NOW.tzinfo)
+    recency = max((today - row.last_active_at) / timedelta(days=1), 0)
     expected = 1 / (1 + np.exp(-(model.intercept + model.slope * np.log1p(recency))))
     assert row.churn_risk == row.probability == pytest.approx(expected, abs=1e-4)
 
 
 def test_without_a_model_longer_silence_is_higher_risk_without_steps(conn: Connection) -> None:
-    silences = [0.5 * n for n in range(60)]
+    silences = [1 + 0.5 * n for n in range(60)]
     bodies = [world.event(f"u{n}", "login", NOW - timedelta(days=days)) for n, days in enumerate(silences)]
     world.post(conn, bodies, NOW)
     world.run_stages(conn, TODAY)
