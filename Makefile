@@ -1,6 +1,6 @@
 # Every target sets up what it needs: only python3 (3.11+), make and git have to be there.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full check bench lock format clean
+.PHONY: help setup browser demo test test-full check bench lock format clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,10 +24,16 @@ setup: $(STAMP) ## Install everything into .venv
 demo: setup ## Start a simulated academy: links are printed when it is ready
 	@$(BIN)/oracle demo
 
-test: setup ## Run every test at its small size
+browser: ## Install Chromium for the browser tests, where that may be done
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Chromium"; apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium >/dev/null; \
+	  else echo "The browser tests need Chromium: 'sudo apt-get install chromium', or your system's package of it."; fi
+
+test: setup browser ## Run every test at its small size
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test-full: setup ## Run the guarantees at full size (an hour or more)
+test-full: setup browser ## Run the guarantees at full size (an hour or more)
 	@ORACLE_FULL=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: setup ## Lint, format, types, import rules

@@ -20,7 +20,7 @@ from oracle_lib.errors import Permanent
 from oracle_lib.storage.engine import psycopg_url
 
 _START_SECONDS = 300
-_quoted = postgresql.dialect().identifier_preparer.quote
+_quoted = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
 _CONFIG = {
     # A table of daily partitions takes one lock a partition in every statement that cannot prune.
     "max_locks_per_transaction": "1024",
