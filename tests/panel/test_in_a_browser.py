@@ -1,4 +1,4 @@
-"""The panel as a person sees it: real Chromium, no console error, no violation of the policy, nothing from elsewhere."""
+"""The panel as a person sees it: real Chromium, no console error, no violation of the policy, nothing foreign."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,7 +15,10 @@ from oracle_lib.storage.tables import segments
 from oracle_lib.tell import ceo_report
 
 PAGE = "/admin/oracle"
-FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
+    " --disable-sync --no-first-run"
+)
 
 
 @pytest.fixture(scope="module")
