@@ -14,13 +14,15 @@ from sqlalchemy import Connection
 
 from oracle_lib.analyze.classifier import COUNTED, DORMANT_AFTER, LOST_AFTER, levels_expr
 from oracle_lib.analyze.features import levels_state_expr
-from oracle_lib.observe.moments import DISTANCES, Moments, OneDay, keep_of_users
+from oracle_lib.observe.moments import Moments, OneDay, keep_of_users
 from oracle_lib.settings import Settings
 from oracle_lib.storage.publish import Scope, lock, publish, scanning, scratch_table
 from oracle_lib.storage.relations import relation, scratch
 from oracle_lib.storage.tables import segment_counts, user_days, users
 
 _DAYS = "counted_days"
+# The windows that levels look at: lessons of a week, and four weeks with or without activity.
+_WINDOWS = (7, 14, 21, 28)
 # Bounds what a statement of a long backfill sorts in memory.
 _DAYS_A_STATEMENT = 120
 
@@ -60,7 +62,7 @@ def turning_points(first: date, last: date, settings: Settings) -> ibis.Table:
     thresholds = {DORMANT_AFTER + 1, LOST_AFTER + 1, settings.new_days, settings.alumni_days}
     # Whoever never acted is silent since the profile is there.
     later = [_shifted(known_since, days, first, last) for days in sorted({0, *thresholds})]
-    later += [_shifted(acts, days, first, last) for days in sorted({0, *DISTANCES, *thresholds})]
+    later += [_shifted(acts, days, first, last) for days in sorted({0, *_WINDOWS, *thresholds})]
     return ibis.union(everyone, *later, distinct=True)
 
 

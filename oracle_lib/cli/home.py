@@ -27,6 +27,10 @@ from oracle_lib.storage.engine import Store, psycopg2_url, psycopg_url
 # `dagster.yaml` and `workspace.yaml` stand at the root of the repository, beside the packages.
 ROOT = Path(__file__).parents[2]
 _DATABASE, _DAGSTER_DATABASE = "oracle", "dagster"
+# A run over many days leaves an event a day and asset. Dagster stores them one by one, a connection each, unless told
+# to store a batch at a time and to plan a range as a whole: measured, 638 days of the daily job go from minutes to
+# seconds.
+_DAGSTER_EVENTS = {"DAGSTER_EVENT_BATCH_SIZE": "1000", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "1"}
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ def environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "ORACLE_DATABASE_URL": addresses.oracle,
         "ORACLE_DAGSTER_DATABASE_URL": addresses.dagster,
         "DAGSTER_HOME": str(settings.home_path / "dagster"),
+        **_DAGSTER_EVENTS,
     }
 
 

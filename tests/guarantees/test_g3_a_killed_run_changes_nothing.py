@@ -43,8 +43,8 @@ def start(store: Store, home: Path, now: datetime, *where: str) -> subprocess.Po
         "ORACLE_DAGSTER_DATABASE_URL": psycopg2_url(store.url),
     }
     command = [sys.executable, "-m", "tests.guarantees.run_to_be_killed", now.isoformat(), *where]
-    log = (home / "log.txt").open("ab")
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **found}, stdout=subprocess.PIPE, stderr=log)
+    with (home / "log.txt").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **found}, stdout=subprocess.PIPE, stderr=log)
 
 
 def killed(process: subprocess.Popen[bytes], after: float) -> None:
@@ -77,7 +77,7 @@ def state(store: Store) -> dict[str, list[tuple[object, ...]]]:
         asked = {
             "actions": sa.select(a.user_id, a.triggered_by, a.cause, a.status, a.content),
             "messages": sa.select(m.user_id, m.payload),
-            "outcomes": sa.select(a.user_id, a.cause, o.kind).join_from(tables.outcomes, tables.actions),
+            "outcomes": sa.select(o.user_id, o.kind),
             "segment_counts": sa.select(*tables.segment_counts.c),
         }
         found = {name: sorted((tuple(row) for row in conn.execute(query)), key=repr) for name, query in asked.items()}

@@ -1,8 +1,6 @@
 """OULAD as events: a small folder made by hand, and the real one counted straight from its files."""
 
-import csv
 import gzip
-import io
 from collections import Counter
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +15,7 @@ from oracle_lib.observe.importing import import_oulad
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import courses, events, users
+from tests.oulad import given, raw, start
 
 SETTINGS = Settings(currency="USD", retention_days=90)
 SMALL = {
@@ -159,20 +158,6 @@ def test_what_is_no_oulad_is_refused_with_what_was_expected(
 def test_a_path_that_is_no_folder_is_refused(store: Store, tmp_path: Path, now: datetime) -> None:
     with pytest.raises(Invalid, match="is no folder"):
         import_oulad(store, tmp_path / "none", settings=SETTINGS, now=now)
-
-
-def raw(data: Path, name: str) -> list[dict[str, str]]:
-    packed = data / "oulad" / f"{name}.csv.gz"
-    text = gzip.decompress(packed.read_bytes()).decode() if packed.exists() else packed.with_suffix("").read_text()
-    return list(csv.DictReader(io.StringIO(text)))
-
-
-def start(presentation: str) -> date:
-    return date(int(presentation[:4]), 2 if presentation[4] == "B" else 10, 1)
-
-
-def given(value: str) -> bool:
-    return value not in {"", "?"}
 
 
 def test_the_real_counts_equal_the_files_and_an_interruption_changes_nothing(
