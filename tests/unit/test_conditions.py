@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ibis.backends.sql.datatypes import DuckDBType
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
@@ -38,8 +37,8 @@ from oracle_lib.storage import tables
 from oracle_lib.storage.embedded import EmbeddedServer
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.publish import compiled, run
-from oracle_lib.storage.relations import relation
 from tests.conftest import FULL, fresh_database
+from tests.second_engine import copied
 
 TODAY = date(2026, 3, 4)
 EVENTS = ("login", "quiz_fail", "lesson_complete", "team_joined", "badge_won")
@@ -142,17 +141,7 @@ def _store(conn: Connection, person: Person) -> None:
 
 @pytest.fixture(scope="module")
 def duck(stored: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    copied = tmp_path_factory.mktemp("rows")
-    with duckdb.connect() as there:
-        there.execute("SET TimeZone = 'UTC'")
-        for table in READ:
-            schema = relation(table).schema()
-            columns = ", ".join(f'"{name}" {DuckDBType.to_string(kind)}' for name, kind in schema.items())
-            there.execute(f"CREATE TABLE {table.name} ({columns})")
-            file = copied / f"{table.name}.csv"
-            with stored.connection.cursor() as cursor, cursor.copy(f"COPY (TABLE {table.name}) TO STDOUT CSV") as rows:
-                file.write_bytes(b"".join(rows))
-            there.execute(f"COPY {table.name} FROM '{file}' (FORMAT csv, HEADER false)")
+    with copied(stored, READ, tmp_path_factory.mktemp("rows")) as there:
         yield there
 
 

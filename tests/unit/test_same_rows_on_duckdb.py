@@ -7,7 +7,6 @@ import duckdb
 import ibis
 import pytest
 import sqlalchemy as sa
-from ibis.backends.sql.datatypes import DuckDBType
 from sqlalchemy import Connection
 
 from oracle_lib.analyze.classifier import segment_expr
@@ -19,9 +18,9 @@ from oracle_lib.storage import tables
 from oracle_lib.storage.embedded import EmbeddedServer
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.publish import compiled, run
-from oracle_lib.storage.relations import relation
 from tests import world
 from tests.conftest import NOW, fresh_database
+from tests.second_engine import copied
 
 READ = (tables.events, tables.users, tables.user_days, tables.user_lessons, tables.activity, tables.lessons)
 AS_OF = date(2026, 3, 4)
@@ -52,17 +51,7 @@ def academy(server: EmbeddedServer) -> Iterator[Connection]:
 @pytest.fixture(scope="module")
 def duck(academy: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
     """The same stored rows in DuckDB."""
-    copied = tmp_path_factory.mktemp("rows")
-    with duckdb.connect() as there:
-        there.execute("SET TimeZone = 'UTC'")
-        for table in READ:
-            schema = relation(table).schema()
-            columns = ", ".join(f'"{name}" {DuckDBType.to_string(kind)}' for name, kind in schema.items())
-            there.execute(f"CREATE TABLE {table.name} ({columns})")
-            file = copied / f"{table.name}.csv"
-            with academy.connection.cursor() as cursor, cursor.copy(f"COPY (TABLE {table.name}) TO STDOUT CSV") as rows:
-                file.write_bytes(b"".join(rows))
-            there.execute(f"COPY {table.name} FROM '{file}' (FORMAT csv, HEADER false)")
+    with copied(academy, READ, tmp_path_factory.mktemp("rows")) as there:
         yield there
 
 
