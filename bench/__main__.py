@@ -14,13 +14,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import academy, dagster_overhead, daily_chain, growth, ingest, publishing, reading
+from bench import academy, dagster_overhead, daily_chain, growth, ingest, memory, publishing, reading
 from bench.result import Result, Say
 from oracle_lib.storage.embedded import EmbeddedServer
 
 RESULTS = Path(__file__).parent / "results.json"
-# Those on the one large academy, in this order: its newest day waits for the chain only once.
-_LARGE = {"daily_chain": daily_chain.measure, "publishing": publishing.measure, "reading": reading.measure}
+# Those on the one large academy, in this order: its newest day waits for the chain only once, memory adds another day.
+_LARGE = {
+    "daily_chain": daily_chain.measure,
+    "publishing": publishing.measure,
+    "reading": reading.measure,
+    "memory": memory.measure,
+}
 SUBJECTS = ("ingest", "dagster_overhead", "growth", *_LARGE)
 # Growth is measured on academies a tenth as large, and on four times that.
 _TENTH = 10

@@ -53,10 +53,11 @@ _MARK = sa.text(
 
 @dataclass(frozen=True)
 class Academy:
-    """The database of an academy whose newest day waits to be worked out."""
+    """The database of an academy whose newest day waits to be worked out; a day brings `a_day` events."""
 
     store: Store
     users: int
+    a_day: int
 
     def vacuum(self) -> None:
         """Leave the tables as autovacuum would after a while."""
@@ -89,7 +90,7 @@ def database(made: EmbeddedServer, name: str) -> Iterator[Store]:
 
 def build(store: Store, *, users: int, a_day: int, newest: int, say: Say) -> Academy:
     """Fill a database: `a_day` events on each of 90 days, worked out, and `newest` on the day after, which waits."""
-    made = Academy(store, users)
+    made = Academy(store, users, a_day)
     with timed(say, f"make {a_day * DAYS:,} events of {users:,} users"), store.transaction() as conn:
         conn.execute(
             sa.text("INSERT INTO users (id, joined_at) SELECT 'u' || n, :joined FROM generate_series(0, :users - 1) n"),
@@ -106,6 +107,12 @@ def build(store: Store, *, users: int, a_day: int, newest: int, say: Say) -> Aca
         _make_day(conn, LAST, users, newest)
     made.vacuum()
     return made
+
+
+def add_day(academy: Academy, day: date) -> None:
+    """Let one more day of events come in."""
+    with academy.store.transaction() as conn:
+        _make_day(conn, day, academy.users, academy.a_day)
 
 
 def run_chain(store: Store, as_of: date, *, say: Say = quiet) -> dict[str, float]:

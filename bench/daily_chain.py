@@ -1,13 +1,11 @@
 """The daily chain against what a team without rollups would run: one SQL over raw events, or DuckDB over Parquet."""
 
-import gc
 import io
 import tempfile
 from datetime import timedelta
 from pathlib import Path
 
 import duckdb
-import psutil
 from sqlalchemy import Connection
 
 from bench.academy import LAST, SETTINGS, Academy, run_chain
@@ -46,11 +44,8 @@ _READ = "user_id, event, created_at, seconds, amount, lesson_id"
 
 def measure(academy: Academy, *, say: Say) -> list[Result]:
     """Run the chain for the one new day, then compare. The first to run: the day waits only once."""
-    gc.collect()
-    memory = psutil.Process().memory_info().rss
     with timed(say, "the daily chain, incremental") as chain:
         parts = run_chain(academy.store, LAST, say=say)
-    growth = (psutil.Process().memory_info().rss - memory) / 2**20
     raw = median_seconds(say, "one set-based SQL over raw events", 3, lambda: _over_raw_events(academy.store))
     parquet = _duckdb(academy.store, say)
     rebuild = median_seconds(say, "everything rebuilt from rollups", 3, lambda: _rebuild(academy.store))
@@ -62,7 +57,6 @@ def measure(academy: Academy, *, say: Say) -> list[Result]:
         Result("daily chain, incremental / SQL over raw events", chain.seconds / raw, "ratio", 0.08),
         Result("daily chain, incremental / DuckDB over Parquet", chain.seconds / parquet, "ratio", 0.4),
         Result("full rebuild from rollups / SQL over raw events", rebuild / raw, "ratio", 0.3),
-        Result("memory of the daily chain", growth, "MB", 100),
     ]
 
 
