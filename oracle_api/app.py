@@ -28,6 +28,7 @@ from oracle_api.routes import (
     rejected_events,
     rules,
     run_requests,
+    segment_http,
     segments,
     users,
 )
@@ -39,6 +40,7 @@ from oracle_lib.storage.engine import Store
 _KEYED: tuple[APIRouter, ...] = (
     events.router,
     rejected_events.router,
+    segment_http.router,
     users.router,
     courses.router,
     segments.router,

@@ -1,9 +1,11 @@
 """Who may call what. Closed by default: a route that names no scope does not start, and only `PUBLIC` needs no key.
 
-A key comes as `Authorization: Bearer ork_...` or `X-API-Key: ork_...`, never in the URL. One with a wrong form or
-checksum is refused before the database is asked. Proved by `tests/security/test_s1_every_route_needs_a_key.py`.
+A key comes as `Authorization: Bearer ork_...`, as `X-API-Key: ork_...`, or as the user name of Basic auth, which is how
+Segment's clients send theirs; never in the URL. One with a wrong form or checksum is refused before the database is
+asked. Proved by `tests/security/test_s1_every_route_needs_a_key.py`.
 """
 
+import base64
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -22,11 +24,25 @@ PUBLIC = frozenset({"/healthz", "/readyz", "/admin/oracle", "/admin/oracle/ceo-r
 
 async def presented(request: Request) -> Presented:
     """Return the key that came with the request, its form checked. Raises `Unknown`."""
-    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    key = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "").strip()
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            key = given.strip()
+        case "basic":
+            key = _user_name(given)
+        case _:
+            key = request.headers.get("x-api-key", "").strip()
     if not key:
         raise Unknown("An API key is needed: send `Authorization: Bearer ork_...`.")
     return access.parse(key)
+
+
+def _user_name(credentials: str) -> str:
+    """Return the user name of Basic credentials; the password says nothing."""
+    try:
+        return base64.b64decode(credentials.strip(), validate=True).decode("ascii").partition(":")[0]
+    except ValueError:
+        return ""
 
 
 class Needs:

@@ -7,12 +7,13 @@ import os
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+EventName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
 
 
 class Settings(BaseSettings):
@@ -45,6 +46,11 @@ class Settings(BaseSettings):
     )
     events_per_second: int = Field(
         2000, ge=1, description="How many events a second an API key may send, measured over ten seconds."
+    )
+    segment_names: dict[str, EventName] = Field(
+        {},
+        description='Names of events that Segment\'s clients send, and ours for them, as JSON: `{"Kurs beendet": '
+        '"course_complete"}`. They go before the names ORACLE knows.',
     )
     new_days: int = Field(14, ge=1, description="Days after joining in which a user counts as new.")
     alumni_days: int = Field(60, ge=1, description="Days of silence after which a graduate counts as alumni.")

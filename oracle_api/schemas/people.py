@@ -34,6 +34,13 @@ class BatchOut(Outgoing):
     rejected: list[RejectedOut]
 
 
+class SegmentAnswer(Outgoing):
+    """What a stock client looks for, and for people the messages that were refused, where there are any."""
+
+    success: bool
+    rejected: list[RejectedOut] | None = None
+
+
 class RejectedEventOut(Outgoing):
     """One refused body and what would mend it."""
 

@@ -90,6 +90,12 @@ def get(conn: Connection, user_id: str) -> Profile:
     return _profile(row)
 
 
+def find(conn: Connection, user_ids: Collection[str]) -> dict[str, Profile]:
+    """Return the profiles of those of `user_ids` that have one."""
+    rows = conn.execute(sa.select(*_COLUMNS).where(_among(user_ids)))
+    return {row.id: _profile(row) for row in rows}
+
+
 def put(conn: Connection, user_id: str, change: ProfileChange, *, source: str, now: datetime) -> Profile:
     """Change a user's profile, making it if there is none; return it as it stands.
 
@@ -115,8 +121,7 @@ def put_all(
     ids = sorted({user_id for user_id, _ in changes})
     fresh = insert(users).on_conflict_do_nothing().returning(users.c.id)
     made = set(conn.execute(fresh, [{"id": user_id, "created_at": now} for user_id in ids]).scalars())
-    named = users.c.id == sa.any_(sa.bindparam("ids", ids, type_=sa.ARRAY(sa.Text)))
-    found = conn.execute(sa.select(*_COLUMNS).where(named).order_by(users.c.id).with_for_update())
+    found = conn.execute(sa.select(*_COLUMNS).where(_among(ids)).order_by(users.c.id).with_for_update())
     before = {row.id: _profile(row) for row in found}
     after = dict(before)
     refused: dict[int, Invalid] = {}
@@ -159,8 +164,22 @@ def _write(
 _COLUMNS = tuple(users.c[name] for name in Profile.__dataclass_fields__)
 
 
+def _among(user_ids: Collection[str]) -> sa.ColumnElement[bool]:
+    return users.c.id == sa.any_(sa.bindparam("ids", sorted(user_ids), type_=sa.ARRAY(sa.Text)))
+
+
 def _profile(row: sa.Row) -> Profile:
     return Profile(**row._mapping)
+
+
+def blanks(mine: Profile | None, theirs: Profile) -> ProfileChange:
+    """Return the change that fills what is unknown of `mine` with what is known of `theirs`."""
+    fields = [name for name in _PLAIN if name != "is_test" and getattr(theirs, name) is not None]
+    return ProfileChange(
+        **{name: getattr(theirs, name) for name in fields if mine is None or getattr(mine, name) is None},
+        traits={name: value for name, value in theirs.traits.items() if mine is None or name not in mine.traits},
+        consent={name: value for name, value in theirs.consent.items() if mine is None or name not in mine.consent},
+    )
 
 
 def _applied(old: Profile, change: ProfileChange) -> Profile:

@@ -88,7 +88,7 @@ def parse(raw: bytes, received_at: datetime, limits: Limits) -> Event:
     try:
         body = _decoder.decode(raw)
     except msgspec.ValidationError as error:
-        raise _wrong_shape(str(error)) from error
+        raise wrong_shape(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"The event is not valid JSON: {error}.", code="malformed_json") from error
     if body.metadata is not None and not _surely_shallow(raw):
@@ -142,7 +142,8 @@ def _checked(body: WireEvent, received_at: datetime, limits: Limits) -> Event:
     )
 
 
-def _wrong_shape(message: str) -> Invalid:
+def wrong_shape(message: str) -> Invalid:
+    """Return the refusal of a body whose types are wrong, with the field that the decoder's `message` names."""
     place = re.search(r"at `\$\.(\w+)", message) or re.search(r"field `(\w+)`", message)
     return Invalid(f"{message}.", field=place.group(1) if place else None, code="wrong_type")
 

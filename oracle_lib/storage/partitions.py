@@ -35,7 +35,7 @@ def prepare(conn: Connection, days: Iterable[date], today: date) -> set[date]:
     wanted = sorted(set(days))
     names = [_name("events", day, day + DAY) for day in wanted]
     seen = conn.execute(_LOOK, {"days": wanted, "names": names, "keys": _name("event_keys", today, today + DAY)}).all()
-    if not all(row.has_keys for row in seen):
+    if not seen or not all(row.has_keys for row in seen):
         ensure_keys(conn, today)
     sealed = {row.day for row in seen if row.sealed}
     ensure_days(conn, (row.day for row in seen if not row.has_partition and row.day not in sealed), today)
