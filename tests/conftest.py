@@ -43,7 +43,7 @@ def _write(folder: Path, count: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+def server() -> Iterator[EmbeddedServer]:
     """The session's PostgreSQL, with a migrated template database."""
     shared = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     folder = Path(tempfile.gettempdir()) / f"oracle-test-{shared}"
@@ -86,6 +86,23 @@ def store(database_url: str) -> Iterator[Store]:
     made = Store(database_url)
     yield made
     made.close()
+
+
+@contextmanager
+def home_folder() -> Iterator[Path]:
+    """A folder for a PostgreSQL of a test's own.
+
+    Not under pytest's: each session that starts as root closes that tree to the user PostgreSQL runs as.
+    """
+    with tempfile.TemporaryDirectory(prefix="oracle-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """As `home_folder`, for one test."""
+    with home_folder() as made:
+        yield made
 
 
 @pytest.fixture

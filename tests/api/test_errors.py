@@ -21,8 +21,8 @@ EVENT = {"userId": "u1", "event": "login"}
 
 
 @pytest.mark.parametrize("path", ["/api/oracle/events", "/api/oracle/events/batch"])
-def test_a_database_that_is_gone_is_503_and_comes_back_by_itself(tmp_path: Path, path: str) -> None:
-    server = EmbeddedServer(tmp_path / "pg", config={"shared_buffers": "32MB", "fsync": "off"})
+def test_a_database_that_is_gone_is_503_and_comes_back_by_itself(home: Path, path: str) -> None:
+    server = EmbeddedServer(home / "pg", config={"shared_buffers": "32MB", "fsync": "off"})
     server.start()
     store = Store(server.ensure_database("oracle"))
     try:

@@ -30,9 +30,9 @@ GIVE_UP_SECONDS = 3_000 if FULL else 150
 
 
 @pytest.fixture
-def durable(tmp_path: Path) -> Iterator[EmbeddedServer]:
+def durable(home: Path) -> Iterator[EmbeddedServer]:
     """A PostgreSQL that may be killed: not the session's, and with its durability on."""
-    server = EmbeddedServer(tmp_path)
+    server = EmbeddedServer(home)
     server.start()
     yield server
     server.stop("immediate")

@@ -91,13 +91,13 @@ def moved(server: EmbeddedServer, source: Store, target: EmbeddedServer) -> Stor
 
 
 def test_the_dirty_queue_misses_nothing_where_a_cursor_does_also_across_dump_and_restore(
-    server: EmbeddedServer, database_url: str, tmp_path: Path
+    server: EmbeddedServer, database_url: str, home: Path
 ) -> None:
     store, cursor = Store(database_url, pool_size=WRITERS + 2), Cursor()
     with store.transaction() as conn:
         conn.exec_driver_sql("CREATE TABLE control (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
     run(store, cursor, SECONDS, seed=100)
-    fresh = EmbeddedServer(tmp_path)
+    fresh = EmbeddedServer(home)
     fresh.start()
     try:
         restored = moved(server, store, fresh)

@@ -25,6 +25,7 @@ from oracle_lib.simulate import Academy, load
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import actions, messages, segments
 from oracle_lib.tell import lineage
+from tests.conftest import home_folder
 from tests.pipelines.installation import Up
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("up")]
@@ -98,9 +99,13 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running() -> Iterator[Running]:
     """A small academy, loaded and worked out, then brought up."""
-    folder: Path = tmp_path_factory.mktemp("loop")
+    with home_folder() as folder:
+        yield from _brought_up(folder)
+
+
+def _brought_up(folder: Path) -> Iterator[Running]:
     settings = Settings(home=folder / "home")
     with home.store(settings) as store:
         now = clock.now()

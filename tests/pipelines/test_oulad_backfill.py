@@ -7,7 +7,6 @@ size.
 
 import os
 import subprocess
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import actions, segment_counts, user_days, users
 from tests import world
+from tests.conftest import home_folder
 from tests.oulad import Happened, happened, raw
 from tests.pipelines.installation import ORACLE, Up
 
@@ -82,9 +82,8 @@ def history(real_data: Path) -> list[Happened]:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder beside pytest's own: PostgreSQL's user must reach it, also while another session starts."""
-    with tempfile.TemporaryDirectory(prefix="oracle-oulad-") as made:
-        yield Path(made)
+    with home_folder() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("up")]
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[list[Up]]:
+def started(home: Path) -> Iterator[list[Up]]:
     """What a test started, ended for certain when it is over."""
     found: list[Up] = []
     yield found
@@ -33,8 +33,8 @@ def of_home(folder: Path) -> list[str]:
     return named
 
 
-def test_up_answers_everywhere_stops_without_a_trace_and_starts_again(tmp_path: Path, started: list[Up]) -> None:
-    first = Up(tmp_path)
+def test_up_answers_everywhere_stops_without_a_trace_and_starts_again(home: Path, started: list[Up]) -> None:
+    first = Up(home)
     started.append(first)
     first.wait_until_ready()
     assert httpx.get(f"http://127.0.0.1:{first.api}/healthz").is_success
@@ -42,28 +42,28 @@ def test_up_answers_everywhere_stops_without_a_trace_and_starts_again(tmp_path: 
     descendants = first.descendants()
     assert len(descendants) >= 5, "API, web server, daemon, and a code server each"
 
-    second = Up(tmp_path, api=free(), dagster=free())
+    second = Up(home, api=free(), dagster=free())
     started.append(second)
     assert second.process.wait(timeout=30) == 1
     assert "already up" in second.output
 
     assert first.stop() == 0, first.output
     assert not [process for process in descendants if process.is_running() and process.status() != "zombie"]
-    assert of_home(tmp_path / "home") == []
+    assert of_home(home / "home") == []
 
-    again = Up(tmp_path, api=first.api, dagster=first.dagster)
+    again = Up(home, api=first.api, dagster=first.dagster)
     started.append(again)
     again.wait_until_ready()
     assert again.stop(signal.SIGINT) == 0, again.output
-    assert of_home(tmp_path / "home") == []
+    assert of_home(home / "home") == []
 
 
-def test_up_says_plainly_when_a_port_is_taken_and_starts_nothing(tmp_path: Path, started: list[Up]) -> None:
+def test_up_says_plainly_when_a_port_is_taken_and_starts_nothing(home: Path, started: list[Up]) -> None:
     with listening() as port:
-        refused = Up(tmp_path, api=port)
+        refused = Up(home, api=port)
         started.append(refused)
         assert refused.process.wait(timeout=30) == 1
     assert f"Port {port}" in refused.output
     assert "ORACLE_API_PORT" in refused.output
     assert "Traceback" not in refused.output
-    assert not (tmp_path / "home" / "postgres").exists()
+    assert not (home / "home" / "postgres").exists()
