@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -334,3 +335,16 @@ def test_a_key_that_may_not_change_users_stores_events_only(client_with: MakeCli
 @pytest.mark.parametrize("credentials", ["Basic", "Basic bm90aGluZw==", "Basic ~", "Basic w4Q6"])
 def test_a_write_key_that_is_none_is_401(base_url: str, credentials: str) -> None:
     assert httpx.post(f"{base_url}/v1/batch", headers={"Authorization": credentials}).status_code == 401
+
+
+def test_no_event_stays_behind_when_it_comes_in_while_its_id_is_merged(post: Post, store: Store) -> None:
+    for round_ in range(5):
+        name = f"a{round_}"
+        with ThreadPoolExecutor(6) as threads:
+            visits = [threads.submit(anonymous_visit, post, name) for _ in range(8)]
+            merged = threads.submit(post, "identify", {"userId": f"u{round_}", "anonymousId": name})
+            visits += [threads.submit(anonymous_visit, post, name) for _ in range(8)]
+            sent(merged.result())
+        assert [one.exception() for one in visits] == [None] * 16
+    found = [row.user_id for row in rows(store, events)]
+    assert sorted(found) == sorted(f"u{round_}" for round_ in range(5) for _ in range(16))
