@@ -25,8 +25,18 @@ from oracle_lib.storage.tables import dirty_user_days, dirty_users
 from oracle_lib.window import Week, Window
 
 if TYPE_CHECKING:
+    from oracle_lib.analyze.classifier import ClassifyReport
+    from oracle_lib.analyze.counting import CountReport
+    from oracle_lib.analyze.predictor import ScoreReport, TrainReport
     from oracle_lib.analyze.soundness import Finding
+    from oracle_lib.decide.decider import ProposeReport
+    from oracle_lib.execute.executor import ExecuteReport
     from oracle_lib.execute.reminders import Reminder
+    from oracle_lib.learn.hypotheses import InsightsReport
+    from oracle_lib.learn.outcomes import OutcomesReport
+    from oracle_lib.observe.activity import ActivityReport, RollupReport
+    from oracle_lib.observe.arrivals import ArrivalsReport, RetentionReport
+    from oracle_lib.tell.ceo_report import Report
 
 # How many actions one claim of a sending run takes.
 SEND_AT_ONCE = 500
@@ -51,7 +61,7 @@ class PendingReport:
 OLDER = Untouched("The window does not hold the newest closed day: the past is recounted, nothing is decided.")
 
 
-def arrivals(store: Store, window: Window) -> object:
+def arrivals(store: Store, window: Window) -> ArrivalsReport:
     """Count what came in, and make room for the days ahead."""
     from oracle_lib.observe import arrivals as module
 
@@ -60,7 +70,7 @@ def arrivals(store: Store, window: Window) -> object:
         return module.arrived(conn, window.first, window.last)
 
 
-def rollup(store: Store, window: Window) -> object:
+def rollup(store: Store, window: Window) -> RollupReport:
     """Count every (user, day) pair that waits, whatever its day: late events come the same way."""
     from oracle_lib.observe import activity
 
@@ -68,7 +78,7 @@ def rollup(store: Store, window: Window) -> object:
         return activity.rollup(conn)
 
 
-def refresh(store: Store, window: Window) -> object:
+def refresh(store: Store, window: Window) -> ActivityReport | Untouched:
     """Bring the sliding windows to today."""
     from oracle_lib.observe import activity
 
@@ -78,7 +88,7 @@ def refresh(store: Store, window: Window) -> object:
         return activity.refresh(conn, window.today)
 
 
-def count(store: Store, window: Window, settings: Settings) -> object:
+def count(store: Store, window: Window, settings: Settings) -> CountReport:
     """Record how many users of each kind there were at the end of each day of the window."""
     from oracle_lib.analyze import counting
 
@@ -86,7 +96,7 @@ def count(store: Store, window: Window, settings: Settings) -> object:
         return counting.count(conn, window.days, settings=settings)
 
 
-def classify(store: Store, window: Window, settings: Settings, *, everyone: bool = True) -> object:
+def classify(store: Store, window: Window, settings: Settings, *, everyone: bool = True) -> ClassifyReport | Untouched:
     """Say who each user is today."""
     from oracle_lib.analyze import classifier
 
@@ -96,7 +106,7 @@ def classify(store: Store, window: Window, settings: Settings, *, everyone: bool
         return classifier.classify(conn, window.today, settings=settings, everyone=everyone)
 
 
-def score(store: Store, window: Window, settings: Settings, *, everyone: bool = True) -> object:
+def score(store: Store, window: Window, settings: Settings, *, everyone: bool = True) -> ScoreReport | Untouched:
     """Say what each user will probably do, by the promoted models."""
     from oracle_lib.analyze import predictor
 
@@ -127,7 +137,7 @@ def hold_unless_sound(store: Store, window: Window) -> list[Finding]:
 
 def propose(
     store: Store, window: Window, *, triggers: Collection[str] = ("time_based", "segment_based"), everyone: bool = True
-) -> object:
+) -> ProposeReport | Untouched:
     """Turn rules that fire into pending actions."""
     from oracle_lib.decide import decider
 
@@ -137,14 +147,14 @@ def propose(
         return decider.propose(conn, as_of=window.today, now=window.now, triggers=triggers, everyone=everyone)
 
 
-def deliver(store: Store, settings: Settings, owner: str) -> object:
+def deliver(store: Store, settings: Settings, owner: str) -> ExecuteReport:
     """Send what is approved and due. `owner` names the process in the lease."""
     from oracle_lib.execute import executor
 
     return executor.run_due(store, settings=settings, owner=owner, limit=SEND_AT_ONCE)
 
 
-def attribute(store: Store, now: datetime, settings: Settings) -> object:
+def attribute(store: Store, now: datetime, settings: Settings) -> OutcomesReport:
     """Record what came of what was sent."""
     from oracle_lib.learn import outcomes
 
@@ -152,7 +162,7 @@ def attribute(store: Store, now: datetime, settings: Settings) -> object:
         return outcomes.attribute(conn, now=now, settings=settings)
 
 
-def retain(store: Store, window: Window, settings: Settings) -> object:
+def retain(store: Store, window: Window, settings: Settings) -> RetentionReport | Untouched:
     """Drop and seal the days of raw events that are past retention."""
     from oracle_lib.observe import arrivals as module
 
@@ -162,7 +172,7 @@ def retain(store: Store, window: Window, settings: Settings) -> object:
         return module.retain(conn, window.today, settings.retention_days)
 
 
-def train(store: Store, week: Week, settings: Settings) -> object:
+def train(store: Store, week: Week, settings: Settings) -> TrainReport | Untouched:
     """Train, backtest and promote; an older week trains nothing: what it would promote is already outdated.
 
     When a model is promoted everybody is queued to be scored by it, and `react` does so within seconds.
@@ -179,7 +189,7 @@ def train(store: Store, week: Week, settings: Settings) -> object:
         return trained
 
 
-def observe_week(store: Store, week: Week) -> object:
+def observe_week(store: Store, week: Week) -> InsightsReport:
     """Keep what the week taught: observations, hypotheses and recommendations with their evidence."""
     from oracle_lib.learn import hypotheses
 
@@ -187,7 +197,7 @@ def observe_week(store: Store, week: Week) -> object:
         return hypotheses.observe_week(conn, week.first, week.now)
 
 
-def report(store: Store, week: Week, settings: Settings) -> object:
+def report(store: Store, week: Week, settings: Settings) -> Report:
     """Write the week's report."""
     from oracle_lib.tell import ceo_report
 

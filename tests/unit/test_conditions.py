@@ -351,8 +351,9 @@ def test_a_refusal_names_the_place(body: object, place: str) -> None:
 
 
 def test_as_deep_and_as_wide_as_allowed_is_read() -> None:
-    parse(nested(10))
-    parse({"all": [{"tag": "a"}] * 99})
+    for body in (nested(10), {"all": [{"tag": "a"}] * 99}):
+        read = parse(body)
+        assert parse(conditions.wire(read)) == read
 
 
 def test_a_hundred_thousand_deep_is_refused_and_not_a_crash() -> None:
