@@ -88,7 +88,7 @@ def test_a_small_body_that_inflates_over_a_megabyte_is_refused(client: httpx.Cli
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b"[]")[:-4]])
+@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b"[]")[:-4]], ids=["not gzip", "cut short"])
 def test_a_body_that_is_not_what_its_encoding_says_is_refused(client: httpx.Client, body: bytes) -> None:
     answer = client.post("/api/oracle/events/batch", content=body, headers={"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_encoding")
