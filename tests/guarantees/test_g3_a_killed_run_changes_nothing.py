@@ -72,10 +72,13 @@ def prepared(store: Store, now: datetime) -> None:
 
 def state(store: Store) -> dict[str, list[tuple[object, ...]]]:
     """What every table of the loop states, without ids and moments."""
-    a, m, o = tables.actions.c, tables.messages.c, tables.outcomes.c
+    a, m, o, change = tables.actions.c, tables.messages.c, tables.outcomes.c, tables.segment_changes.c
+    # A segment rule names its cause by the id of a change: what is compared is the change, as ids come as they come.
+    moved = sa.func.coalesce(change.field + ">" + change.new, a.cause)
+    actions = tables.actions.outerjoin(tables.segment_changes, sa.cast(change.id, sa.Text) == a.cause)
     with store.transaction() as conn:
         asked = {
-            "actions": sa.select(a.user_id, a.triggered_by, a.cause, a.status, a.content),
+            "actions": sa.select(a.user_id, a.triggered_by, moved, a.status, a.content).select_from(actions),
             "messages": sa.select(m.user_id, m.payload),
             "outcomes": sa.select(o.user_id, o.kind),
             "segment_counts": sa.select(*tables.segment_counts.c),
