@@ -49,7 +49,7 @@ def track_batch(*, conn: Conn, now: Now, settings: Config, caller: Writer, rates
     try:
         items = _items(body)
     except Invalid as error:
-        ingest.keep_rejected(conn, [(body, error)], caller.source, now)
+        ingest.keep_rejected(conn, [ingest.Refused(0, body, error)], caller.source, now)
         return problem(422, error.code, str(error), field=error.field)
     if len(items) > MAX_BATCH:
         return problem(413, "too_many", f"A batch may have {MAX_BATCH} events; this one has {len(items)}.")

@@ -54,7 +54,7 @@ class Intake:
         try:
             items, envelope = segment.open_batch(self.body, self._envelope(None))
         except Invalid as error:
-            ingest.keep_rejected(self.conn, [(self.body, error)], caller.source, self.now)
+            ingest.keep_rejected(self.conn, [ingest.Refused(0, self.body, error)], caller.source, self.now)
             return problem(400, error.code, str(error), field=error.field)
         if len(items) > MAX_BATCH:
             return problem(413, "too_many", f"A batch may have {MAX_BATCH} messages; this one has {len(items)}.")

@@ -134,7 +134,7 @@ def ingest(conn: Connection, raw: Sequence[bytes], *, door: Door, received_at: d
     refused += turned_away
     store(conn, [item.message for item in fresh], received_at)
     if door.keeps_refused:
-        keep_rejected(conn, [(one.raw, one.error) for one in refused], door.source, received_at)
+        keep_rejected(conn, refused, door.source, received_at)
     return IngestReport(
         accepted=len(fresh),
         duplicates=duplicates,
@@ -179,20 +179,18 @@ def told(refused: Iterable[Refused]) -> list[Rejected]:
     ]
 
 
-def keep_rejected(
-    conn: Connection, refused: Iterable[tuple[bytes, Invalid]], source: str, received_at: datetime
-) -> None:
+def keep_rejected(conn: Connection, refused: Iterable[Refused], source: str, received_at: datetime) -> None:
     """Keep refused bodies with the reason, so that they can be mended and sent again."""
     rows = [
         {
             "received_at": received_at,
             "source": source,
-            "raw": body[:RAW_KEPT_BYTES],
-            "reason_code": error.code,
-            "field": error.field,
-            "detail": str(error).replace("\x00", "\\u0000").encode("utf-8", "replace").decode(),
+            "raw": one.raw[:RAW_KEPT_BYTES],
+            "reason_code": one.error.code,
+            "field": one.error.field,
+            "detail": str(one.error).replace("\x00", "\\u0000").encode("utf-8", "replace").decode(),
         }
-        for body, error in refused
+        for one in refused
     ]
     if rows:
         conn.execute(sa.insert(rejected_events), rows)

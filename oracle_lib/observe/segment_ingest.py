@@ -32,7 +32,7 @@ def take(
     ingest.store(conn, events, now)
     unfit = _change_profiles(conn, fresh, people, source=door.source, now=now)
     refused += turned_away + unfit
-    ingest.keep_rejected(conn, [(one.raw, one.error) for one in refused], door.source, now)
+    ingest.keep_rejected(conn, refused, door.source, now)
     return IngestReport(
         accepted=len(fresh) - len(unfit),
         duplicates=duplicates,

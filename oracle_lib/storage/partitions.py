@@ -79,13 +79,19 @@ def drop_expired(conn: Connection, today: date, retention_days: int | None) -> l
             conn.exec_driver_sql(f"DROP TABLE {_name('event_keys', first, end)}")
     if retention_days is None:
         return []
+    kept_from = today - timedelta(days=retention_days)
+    expired = [(first, end) for first, end in _spans(_existing(conn, "events")) if end <= kept_from]
+    if not expired:
+        return []
+    # Whoever is storing now commits first, so that what they mark dirty is seen; dropping needs this lock anyway.
+    conn.exec_driver_sql(f"LOCK TABLE {events.name} IN ACCESS EXCLUSIVE MODE")
     if _import_under_way(conn, today):
         return []
     waiting = set(conn.execute(sa.select(dirty_user_days.c.day).distinct()).scalars())
     dropped: list[date] = []
-    for first, end in _spans(_existing(conn, "events")):
+    for first, end in expired:
         days = [first + timedelta(days=n) for n in range((end - first).days)]
-        if end <= today - timedelta(days=retention_days) and waiting.isdisjoint(days):
+        if waiting.isdisjoint(days):
             conn.exec_driver_sql(f"DROP TABLE {_name('events', first, end)}")
             dropped += days
     if dropped:

@@ -1,5 +1,6 @@
 """Partitions come on demand and go with retention; a dropped day is sealed and its rollup stays."""
 
+import threading
 from datetime import date, datetime, timedelta
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ from oracle_lib.observe import activity
 from oracle_lib.observe.ingest import Door, ingest, mark_dirty
 from oracle_lib.observe.wire import Limits
 from oracle_lib.storage import partitions, tables
+from oracle_lib.storage.engine import Store
 from tests import world
 
 TODAY = date(2026, 3, 4)
@@ -61,6 +63,31 @@ def test_nothing_goes_while_an_import_is_under_way(conn: Connection, now: dateti
     assert partitions.drop_expired(conn, TODAY, 90) == []
     conn.execute(sa.update(tables.imports).values(started_at=now - timedelta(days=4)))
     assert len(partitions.drop_expired(conn, TODAY, 90)) == 1
+
+
+def test_retention_waits_for_whoever_is_storing_and_keeps_what_they_mark(store: Store, now: datetime) -> None:
+    """A day is dropped only once nothing can still come into it uncounted."""
+    old = world.event("u", "login", now - timedelta(days=95))
+    with store.transaction() as conn:
+        world.post(conn, [old], now)
+        activity.rollup(conn)
+    dropped: list[date] = []
+
+    def retain() -> None:
+        with store.transaction() as conn:
+            dropped.extend(partitions.drop_expired(conn, TODAY, 90))
+
+    waiting = threading.Thread(target=retain)
+    with store.transaction() as conn:
+        world.post(conn, [world.event("v", "login", now - timedelta(days=95))], now)
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+    waiting.join()
+    assert dropped == []
+    with store.transaction() as conn:
+        assert activity.rollup(conn).pairs == 1
+        assert len(partitions.drop_expired(conn, TODAY, 90)) == 1
 
 
 def test_retention_can_be_off(conn: Connection, now: datetime) -> None:
