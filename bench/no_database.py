@@ -3,6 +3,7 @@
 uvicorn bench.no_database:application --factory
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fastapi import FastAPI
@@ -17,10 +18,11 @@ from oracle_lib.observe.ingest import Door
 class Forgetful(GroupCommit):
     """Checks a single event as ever, and then forgets it."""
 
-    async def store(self, body: bytes, door: Door) -> Stored:
-        """Answer as if it were stored."""
-        wire.parse(body, clock.now(), door.limits)
-        return Stored()
+    async def store(self, bodies: Sequence[bytes], door: Door) -> Stored:
+        """Answer as if they were stored."""
+        for body in bodies:
+            wire.parse(body, clock.now(), door.limits)
+        return Stored(len(bodies), 0, ())
 
 
 def application() -> FastAPI:

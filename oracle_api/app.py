@@ -6,6 +6,7 @@ Read it as a request travels: security headers, the last resort for errors, the 
 route that needs a key.
 """
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -89,6 +90,9 @@ def from_environment() -> FastAPI:
 def _closing(store: Store) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # What was made to start stays: looking through it for garbage held every request up for 0.15 s at a time.
+        gc.collect()
+        gc.freeze()
         yield
         store.close()
 

@@ -14,7 +14,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 
 from oracle_api.deps import Conn, Now, edge
-from oracle_lib import access
+from oracle_lib import access, clock
 from oracle_lib.access import Caller, Presented
 from oracle_lib.errors import Forbidden, Permanent, Unknown
 
@@ -57,13 +57,12 @@ class Needs:
 
 
 class NeedsLately(Needs):
-    """As `Needs`, without a database connection for a key that was verified in the last two seconds."""
+    """As `Needs`, for a `HotRoute`: no database connection for a key that was verified a moment ago."""
 
-    async def __call__(  # type: ignore[override]
-        self, request: Request, key: Annotated[Presented, Depends(presented)], now: Now
-    ) -> Caller:
+    async def caller(self, request: Request) -> Caller:
         """Return who calls. Raises `Unknown` or `Forbidden`."""
-        return _permitted(await edge(request).callers.verify(key, now), self.scope)
+        key = await presented(request)
+        return _permitted(await edge(request).callers.verify(key, clock.now()), self.scope)
 
 
 def needs(scope: str, kind: type[Needs] = Needs) -> Any:

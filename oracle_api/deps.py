@@ -84,11 +84,6 @@ async def store(request: Request) -> Store:
     return edge(request).store
 
 
-async def group(request: Request) -> GroupCommit:
-    """Return the flush that single events share."""
-    return edge(request).group
-
-
 async def rates(request: Request) -> Rates:
     """Return the counters of events by key."""
     return edge(request).rates
@@ -105,4 +100,3 @@ Config = Annotated[Settings, Depends(settings)]
 Sender = Annotated[Store, Depends(store)]
 Body = Annotated[bytes, Depends(body)]
 Counters = Annotated[Rates, Depends(rates)]
-Group = Annotated[GroupCommit, Depends(group)]

@@ -1,13 +1,13 @@
-"""Single events share a commit: requests wait for a flush that stores what has come in since the last one.
+"""Requests share a commit: they wait for a flush that stores what has come in since the last one.
 
-An answer is given only after the commit that holds its event. Two flushes run at a time, so that one is read while the
+An answer is given only after the commit that holds its events. Two flushes run at a time, so that one is read while the
 other is written. The queue is bounded: when it is full, a request is told to come back instead of being kept waiting.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -18,24 +18,31 @@ from oracle_lib.errors import Transient
 from oracle_lib.observe.ingest import Door, IngestReport, Rejected, ingest
 from oracle_lib.storage.engine import Store
 
-WAITING = 5_000
-_AT_ONCE = 500
+WAITING_EVENTS = 20_000
+WAITING_BYTES = 64 * 1024 * 1024
+_AT_ONCE = 2_500
 _FLUSHES = 2
+_STOPPING = "The server is stopping. Whether these events were stored is not known; send them again as they are."
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of one event: stored, stored before, or refused."""
+    """What became of one request's events: stored, stored before, refused. Places are those within the request."""
 
-    duplicate: bool = False
-    rejected: Rejected | None = None
+    accepted: int
+    duplicate: int
+    rejected: Sequence[Rejected]
 
 
 @dataclass(frozen=True)
 class _Waiting:
-    body: bytes
+    bodies: Sequence[bytes]
     door: Door
     answer: "asyncio.Future[Stored]"
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.bodies))
 
 
 class GroupCommit:
@@ -44,16 +51,23 @@ class GroupCommit:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: deque[_Waiting] = deque()
+        self._events = 0
+        self._bytes = 0
         self._flushing: set[asyncio.Task[None]] = set()
 
-    async def store(self, body: bytes, door: Door) -> Stored:
-        """Store one event; return when it is committed. Raises `Transient` when too many wait or the flush failed."""
-        if len(self._waiting) >= WAITING:
-            raise Transient("Too many events wait to be stored. This one was not; send it again.", retry_after=1)
-        answer: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(body, door, answer))
+    async def store(self, bodies: Sequence[bytes], door: Door) -> Stored:
+        """Store a request's events; return when they are committed.
+
+        Raises `Transient` when too many wait or the flush failed: nothing of the request was stored then.
+        """
+        if self._events >= WAITING_EVENTS or self._bytes >= WAITING_BYTES:
+            raise Transient("Too many events wait to be stored. These were not; send them again.", retry_after=1)
+        one = _Waiting(bodies, door, asyncio.get_running_loop().create_future())
+        self._waiting.append(one)
+        self._events += len(bodies)
+        self._bytes += one.size
         self._start()
-        return await answer
+        return await one.answer
 
     def _start(self) -> None:
         if self._waiting and len(self._flushing) < _FLUSHES:
@@ -65,10 +79,22 @@ class GroupCommit:
         self._flushing.discard(task)
         self._start()
 
+    def _next(self) -> list[_Waiting]:
+        """Take the requests of one flush out of the queue: the first, and those after it while there is room."""
+        batch: list[_Waiting] = []
+        events = 0
+        while self._waiting and (not batch or events + len(self._waiting[0].bodies) <= _AT_ONCE):
+            one = self._waiting.popleft()
+            batch.append(one)
+            events += len(one.bodies)
+            self._bytes -= one.size
+        self._events -= events
+        return batch
+
     async def _flush(self) -> None:
         # Let requests of this turn of the loop come in first: they ride along.
         await asyncio.sleep(0)
-        batch = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
+        batch = self._next()
         if not batch:
             return
         try:
@@ -85,24 +111,29 @@ class GroupCommit:
                 one.answer.set_result(result)
 
     def _write(self, batch: Sequence[_Waiting], received_at: datetime) -> list[Stored]:
-        """Store a batch in one transaction; return after its commit."""
+        """Store the requests of a flush in one transaction; return after its commit."""
         order = sorted(range(len(batch)), key=lambda place: batch[place].door.source)
         results: dict[int, Stored] = {}
         with self._store.transaction() as conn:
-            for _, group in groupby(order, key=lambda place: batch[place].door):
+            for door, group in groupby(order, key=lambda place: batch[place].door):
                 places = list(group)
-                bodies = [batch[place].body for place in places]
-                report = ingest(conn, bodies, door=batch[places[0]].door, received_at=received_at)
-                results |= _each(places, report)
+                bodies = [body for place in places for body in batch[place].bodies]
+                report = ingest(conn, bodies, door=door, received_at=received_at)
+                parts = _each([len(batch[place].bodies) for place in places], report)
+                results.update(zip(places, parts, strict=True))
         return [results[place] for place in range(len(batch))]
 
 
-_STOPPING = "The server is stopping. Whether this event was stored is not known; send it again with its `messageId`."
-
-
-def _each(places: Sequence[int], report: IngestReport) -> dict[int, Stored]:
+def _each(sizes: Sequence[int], report: IngestReport) -> list[Stored]:
+    """Cut the report of a flush into those of its requests, which had so many events each."""
     repeats = set(report.duplicates)
     refused = {one.index: one for one in report.rejected}
-    return {
-        place: Stored(duplicate=index in repeats, rejected=refused.get(index)) for index, place in enumerate(places)
-    }
+    parts: list[Stored] = []
+    first = 0
+    for size in sizes:
+        here = range(first, first + size)
+        rejected = [replace(refused[place], index=place - first) for place in here if place in refused]
+        duplicate = len(repeats.intersection(here))
+        parts.append(Stored(size - duplicate - len(rejected), duplicate, rejected))
+        first += size
+    return parts

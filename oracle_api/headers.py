@@ -3,7 +3,6 @@
 The policy of the panel allows its own style sheet, script and pictures; that of everything else allows nothing.
 """
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PANEL = "/admin/oracle"
@@ -20,6 +19,16 @@ ALWAYS = {
 }
 
 
+def _raw(policy: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers as they travel: they are worked out once, not for each answer."""
+    headers = {**ALWAYS, "Content-Security-Policy": policy}
+    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
+
+
+_OF_PANEL, _OF_API = _raw(PANEL_POLICY), _raw(API_POLICY)
+_NO_STORE = (b"cache-control", b"no-store")
+
+
 class SecurityHeaders:
     """ASGI middleware: adds the headers to every answer, errors too."""
 
@@ -31,15 +40,13 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        of_panel = scope["path"] == PANEL or scope["path"].startswith(f"{PANEL}/")
+        always = _OF_PANEL if f"{scope['path']}/".startswith(f"{PANEL}/") else _OF_API
 
         async def adding(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in ALWAYS.items():
-                    headers[name] = value
-                headers["Content-Security-Policy"] = PANEL_POLICY if of_panel else API_POLICY
-                headers.setdefault("Cache-Control", "no-store")
+                given = message.get("headers", ())
+                cached = any(name.lower() == b"cache-control" for name, _ in given)
+                message["headers"] = [*given, *always, *(() if cached else (_NO_STORE,))]
             await send(message)
 
         await self._app(scope, receive, adding)

@@ -39,7 +39,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         try:
-            body = await asyncio.wait_for(_whole(scope, receive), BODY_SECONDS)
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _whole(scope, receive)
         except TimeoutError:
             await _refuse(Refused(408, "slow_body", f"The body did not arrive within {BODY_SECONDS:.0f} s."))(
                 scope, receive, send

@@ -7,55 +7,63 @@ answered; only a request without a valid key, or one over the size limits, leave
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query, status
+from fastapi import APIRouter, Query, Request, status
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from oracle_api.auth import NeedsLately, needs
-from oracle_api.deps import Body, Config, Conn, Counters, Group, Now
+from oracle_api.deps import Conn, Now, edge
 from oracle_api.errors import problem
+from oracle_api.hot_route import HotRoute
 from oracle_api.schemas.people import BatchOut, EventOut, EventsOut, Tracked
 from oracle_api.schemas.words import Id, Limit, Moment
+from oracle_lib import clock
 from oracle_lib.access import Caller
 from oracle_lib.errors import Invalid
 from oracle_lib.observe import ingest, timeline
 from oracle_lib.observe.ingest import Door
 from oracle_lib.observe.wire import Limits
 from oracle_lib.settings import Settings
+from oracle_lib.storage.engine import Store
 
 MAX_BATCH = 2_500
 router = APIRouter(prefix="/api/oracle/events", tags=["events"])
-Writer = Annotated[Caller, needs("events:write")]
-FastWriter = Annotated[Caller, needs("events:write", NeedsLately)]
+Writer = Annotated[Caller, needs("events:write", NeedsLately)]
 
 
 class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
     batch: list[msgspec.Raw]
 
 
-@router.post("", status_code=status.HTTP_202_ACCEPTED, response_model=Tracked)
-async def track(group: Group, settings: Config, caller: FastWriter, rates: Counters, body: Body) -> Response:
+async def track(request: Request, caller: Writer) -> Response:
     """Take one event in."""
-    rates.take(caller)
-    stored = await group.store(body, _door(caller, settings))
-    if stored.rejected is not None:
-        refused = stored.rejected
+    here = edge(request)
+    here.rates.take(caller)
+    stored = await here.group.store([await request.body()], _door(caller, here.settings))
+    if stored.rejected:
+        refused = stored.rejected[0]
         return problem(422, refused.code, refused.detail, field=refused.field)
-    return _accepted(Tracked(accepted=not stored.duplicate, duplicate=stored.duplicate))
+    return _accepted(Tracked(accepted=stored.duplicate == 0, duplicate=stored.duplicate > 0))
 
 
-@router.post("/batch", status_code=status.HTTP_202_ACCEPTED, response_model=BatchOut)
-def track_batch(*, conn: Conn, now: Now, settings: Config, caller: Writer, rates: Counters, body: Body) -> Response:
+async def track_batch(request: Request, caller: Writer) -> Response:
     """Take up to 2,500 events in; the good ones are stored whatever the others are."""
+    here = edge(request)
+    body = await request.body()
     try:
         items = _items(body)
     except Invalid as error:
-        ingest.keep_rejected(conn, [ingest.Refused(0, body, error)], caller.source, now)
+        await run_in_threadpool(_keep, here.store, ingest.Refused(0, body, error), caller.source)
         return problem(422, error.code, str(error), field=error.field)
     if len(items) > MAX_BATCH:
         return problem(413, "too_many", f"A batch may have {MAX_BATCH} events; this one has {len(items)}.")
-    rates.take(caller, len(items))
-    report = ingest.ingest(conn, items, door=_door(caller, settings), received_at=now)
-    return _accepted(BatchOut.model_validate(report))
+    here.rates.take(caller, len(items))
+    return _accepted(BatchOut.model_validate(await here.group.store(items, _door(caller, here.settings))))
+
+
+_HOT = {"methods": ["POST"], "status_code": status.HTTP_202_ACCEPTED, "route_class_override": HotRoute}
+router.add_api_route("", track, response_model=Tracked, **_HOT)
+router.add_api_route("/batch", track_batch, response_model=BatchOut, **_HOT)
 
 
 @router.get("", dependencies=[needs("events:read")])
@@ -75,6 +83,11 @@ def read(
 
 def _door(caller: Caller, settings: Settings) -> Door:
     return Door(source=caller.source, limits=Limits(currency=settings.currency))
+
+
+def _keep(store: Store, refused: ingest.Refused, source: str) -> None:
+    with store.transaction() as conn:
+        ingest.keep_rejected(conn, [refused], source, clock.now())
 
 
 def _items(body: bytes) -> list[bytes]:
