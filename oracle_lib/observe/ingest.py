@@ -101,8 +101,7 @@ class Message(Protocol):
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
-class Item(Generic[M]):
+class Item(msgspec.Struct, Generic[M], frozen=True):
     """One item of a batch that was read: its place, its body and what it says."""
 
     index: int

@@ -206,7 +206,7 @@ def _event(whose: Message, call: _Call, envelope: Envelope, *, roomy: bool) -> E
         timestamp=_happened(call, envelope),
         message_id=whose.message_id,
     )
-    return replace(wire.check(body, envelope.received_at, envelope.limits), body_hash=whose.body_hash)
+    return msgspec.structs.replace(wire.check(body, envelope.received_at, envelope.limits), body_hash=whose.body_hash)
 
 
 def _named(call: _Call, envelope: Envelope) -> tuple[str, str]:

@@ -6,9 +6,9 @@ Tests: `tests/api/test_segment_http.py`, `tests/api/test_segment_clients.py`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection
 
 from oracle_lib.errors import Invalid
@@ -28,7 +28,11 @@ def take(
     messages = [item.message for item in fresh]
     identities.merge(conn, segment.about(messages), source=door.source, now=now)
     people = identities.resolve(conn, {one.user_id for one in messages}) if messages else {}
-    events = [replace(one.event, user_id=people.get(one.user_id, one.user_id)) for one in messages if one.event]
+    events = [
+        msgspec.structs.replace(one.event, user_id=people.get(one.user_id, one.user_id))
+        for one in messages
+        if one.event
+    ]
     ingest.store(conn, events, now)
     unfit = _change_profiles(conn, fresh, people, source=door.source, now=now)
     refused += turned_away + unfit

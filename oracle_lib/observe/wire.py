@@ -44,8 +44,7 @@ class WireEvent(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     message_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """An event that may be stored. Times are UTC; `message_id` is None where the client gave none."""
 
     user_id: str
@@ -111,7 +110,7 @@ def _surely_shallow(raw: bytes) -> bool:
 def _checked(body: WireEvent, received_at: datetime, limits: Limits) -> Event:
     check_id("userId", body.user_id)
     for name, value in (("sessionId", body.session_id), ("messageId", body.message_id), ("source", body.source)):
-        if value is not None:
+        if value is not None and not _ORDINARY(value):
             check_id(name, value)
     if not catalogue.is_valid_name(body.event):
         raise Invalid(
