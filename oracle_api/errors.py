@@ -105,7 +105,7 @@ def _plain(_: Request, error: HTTPException) -> JSONResponse:
 
 def _database_gone(_: Request, error: Exception) -> JSONResponse:
     _log.warning("database unavailable", error=type(error).__name__)
-    message = "The database does not answer. Nothing was stored; send it again later."
+    message = "The database does not answer. Send it again later; what has a `messageId` is stored once."
     return problem(503, "database_unavailable", message, headers=_retry(_RETRY_SECONDS))
 
 
