@@ -53,6 +53,8 @@ _KEYED: tuple[APIRouter, ...] = (
 )
 _OPEN: tuple[APIRouter, ...] = (health.router, pages.router)
 _POOL = 10
+# Nobody waits for an answer that long, and a page that is asked for again and again must not pile up.
+_STATEMENT_SECONDS = 30
 
 
 def create_app(store: Store, settings: Settings) -> FastAPI:
@@ -81,7 +83,7 @@ def from_environment() -> FastAPI:
     settings = environment.get()
     if settings.database_url is None:
         raise Permanent("ORACLE_DATABASE_URL is not set. `oracle up` sets it for the server it starts.")
-    store = Store(settings.database_url, pool_size=_POOL)
+    store = Store(settings.database_url, pool_size=_POOL, statement_seconds=_STATEMENT_SECONDS)
     app = create_app(store, settings)
     app.router.lifespan_context = _closing(store)
     return app

@@ -33,9 +33,11 @@ def psycopg2_url(url: str) -> str:
 class Store:
     """One database: hands out transactions. Cheap to make; connects on first use."""
 
-    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+    def __init__(self, url: str, *, pool_size: int = 5, statement_seconds: int = 0) -> None:
+        """Describe a database; a statement that runs for longer than `statement_seconds` is cancelled (0: never)."""
         self.url = url
-        options = " ".join(f"-c {name}={value}" for name, value in _SESSION_OPTIONS.items())
+        session = {**_SESSION_OPTIONS, "statement_timeout": f"{statement_seconds}s"}
+        options = " ".join(f"-c {name}={value}" for name, value in session.items())
         self.engine: Engine = sa.create_engine(
             psycopg_url(url),
             pool_size=pool_size,
