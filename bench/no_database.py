@@ -12,7 +12,7 @@ from oracle_api import app
 from oracle_api.group_commit import GroupCommit, Stored
 from oracle_lib import clock
 from oracle_lib.observe import wire
-from oracle_lib.observe.ingest import Door
+from oracle_lib.observe.batch import Door
 
 
 class Forgetful(GroupCommit):
@@ -22,7 +22,7 @@ class Forgetful(GroupCommit):
         """Answer as if they were stored."""
         for body in bodies:
             wire.parse(body, clock.now(), door.limits)
-        return Stored(len(bodies), 0, ())
+        return Stored(len(bodies), 0)
 
 
 def application() -> FastAPI:

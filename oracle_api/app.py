@@ -23,6 +23,7 @@ from oracle_api.routes import (
     actions,
     ceo_report,
     courses,
+    event_tail,
     events,
     execute,
     health,
@@ -31,6 +32,7 @@ from oracle_api.routes import (
     run_requests,
     segment_http,
     segments,
+    tracking_plan,
     users,
 )
 from oracle_lib import settings as environment
@@ -40,7 +42,9 @@ from oracle_lib.storage.engine import Store
 
 _KEYED: tuple[APIRouter, ...] = (
     events.router,
+    event_tail.router,
     rejected_events.router,
+    tracking_plan.router,
     segment_http.router,
     users.router,
     courses.router,

@@ -16,11 +16,16 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from sqlalchemy import Connection
 from sqlalchemy.pool import QueuePool
 
-from oracle_api.callers import RememberedCallers
+from oracle_api.doors import Doors
 from oracle_api.group_commit import GroupCommit
 from oracle_api.rates import Rates
-from oracle_lib import clock
+from oracle_api.remembered import Remembered
+from oracle_lib import access, clock
+from oracle_lib.access import Caller, Presented
 from oracle_lib.errors import Transient
+from oracle_lib.observe import tail, tracking_plan
+from oracle_lib.observe.tail import Tail
+from oracle_lib.observe.tracking_plan import Plan
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 
@@ -35,8 +40,10 @@ class Edge:
     settings: Settings
     turns: anyio.Semaphore
     group: GroupCommit
-    callers: RememberedCallers
     rates: Rates
+    callers: Remembered[Presented, Caller]
+    tails: Remembered[None, tuple[Tail, ...]]
+    plan: Remembered[None, Plan]
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Edge":
@@ -44,8 +51,21 @@ class Edge:
         pool = store.engine.pool
         turns = anyio.Semaphore(pool.size() if isinstance(pool, QueuePool) else 1)
         return cls(
-            store, settings, turns, GroupCommit(store), RememberedCallers(store), Rates(settings.events_per_second)
+            store,
+            settings,
+            turns,
+            GroupCommit(store),
+            Rates(settings.events_per_second),
+            callers=Remembered(store, access.verify),
+            tails=Remembered(store, lambda conn, _, now: tail.live(conn, now)),
+            plan=Remembered(store, lambda conn, _, now: tracking_plan.load(conn)),
         )
+
+    async def doors(self) -> Doors:
+        """Return what holds for every door by which events come in, as of a moment ago."""
+        moment = clock.now()
+        plan = await self.plan.get(None, moment)
+        return Doors(self.settings.currency, plan, await self.tails.get(None, moment))
 
 
 def edge(request: Request) -> Edge:
@@ -89,6 +109,11 @@ async def rates(request: Request) -> Rates:
     return edge(request).rates
 
 
+async def doors(request: Request) -> Doors:
+    """Return what holds for every door by which events come in."""
+    return await edge(request).doors()
+
+
 async def body(request: Request) -> bytes:
     """Return the raw body."""
     return await request.body()
@@ -99,4 +124,5 @@ Now = Annotated[datetime, Depends(now)]
 Config = Annotated[Settings, Depends(settings)]
 Sender = Annotated[Store, Depends(store)]
 Body = Annotated[bytes, Depends(body)]
+EveryDoor = Annotated[Doors, Depends(doors)]
 Counters = Annotated[Rates, Depends(rates)]

@@ -15,7 +15,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from oracle_lib import clock
 from oracle_lib.errors import Transient
-from oracle_lib.observe.ingest import Door, IngestReport, Rejected, ingest
+from oracle_lib.observe.batch import Door, IngestReport, Rejected, Warned
+from oracle_lib.observe.ingest import ingest
 from oracle_lib.storage.engine import Store
 
 WAITING_EVENTS = 20_000
@@ -27,11 +28,12 @@ _STOPPING = "The server is stopping. Whether these events were stored is not kno
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of one request's events: stored, stored before, refused. Places are those within the request."""
+    """What became of one request's events, as `IngestReport` says it. Places are those within the request."""
 
     accepted: int
     duplicate: int
-    rejected: Sequence[Rejected]
+    rejected: Sequence[Rejected] = ()
+    warnings: Sequence[Warned] = ()
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def _each(sizes: Sequence[int], report: IngestReport) -> list[Stored]:
     for size in sizes:
         here = range(first, first + size)
         rejected = [replace(refused[place], index=place - first) for place in here if place in refused]
+        warnings = [replace(one, index=one.index - first) for one in report.warnings if one.index in here]
         duplicate = len(repeats.intersection(here))
-        parts.append(Stored(size - duplicate - len(rejected), duplicate, rejected))
+        parts.append(Stored(size - duplicate - len(rejected), duplicate, rejected, warnings))
         first += size
     return parts

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from oracle_lib.analyze import classifier, predictor
 from oracle_lib.observe import activity
-from oracle_lib.observe.ingest import Door, ingest
+from oracle_lib.observe.batch import Door
+from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits
 from oracle_lib.settings import Settings
 from oracle_lib.storage import tables

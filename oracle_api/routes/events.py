@@ -15,15 +15,13 @@ from oracle_api.auth import NeedsLately, needs
 from oracle_api.deps import Conn, Now, edge
 from oracle_api.errors import problem
 from oracle_api.hot_route import HotRoute
-from oracle_api.schemas.people import BatchOut, EventOut, EventsOut, Tracked
+from oracle_api.schemas.people import BatchOut, EventOut, EventsOut, Tracked, WarningOut
 from oracle_api.schemas.words import Id, Limit, Moment
 from oracle_lib import clock
 from oracle_lib.access import Caller
 from oracle_lib.errors import Invalid
-from oracle_lib.observe import ingest, timeline
-from oracle_lib.observe.ingest import Door
-from oracle_lib.observe.wire import Limits
-from oracle_lib.settings import Settings
+from oracle_lib.observe import batch, ingest, timeline
+from oracle_lib.observe.batch import Door
 from oracle_lib.storage.engine import Store
 
 MAX_BATCH = 2_500
@@ -39,11 +37,12 @@ async def track(request: Request, caller: Writer) -> Response:
     """Take one event in."""
     here = edge(request)
     here.rates.take(caller)
-    stored = await here.group.store([await request.body()], _door(caller, here.settings))
+    stored = await here.group.store([await request.body()], (await here.doors()).of(caller))
     if stored.rejected:
         refused = stored.rejected[0]
         return problem(422, refused.code, refused.detail, field=refused.field)
-    return _accepted(Tracked(accepted=stored.duplicate == 0, duplicate=stored.duplicate > 0))
+    warnings = [WarningOut.model_validate(one) for one in stored.warnings]
+    return _accepted(Tracked(accepted=stored.duplicate == 0, duplicate=stored.duplicate > 0, warnings=warnings))
 
 
 async def track_batch(request: Request, caller: Writer) -> Response:
@@ -53,12 +52,12 @@ async def track_batch(request: Request, caller: Writer) -> Response:
     try:
         items = _items(body)
     except Invalid as error:
-        await run_in_threadpool(_keep, here.store, ingest.Refused(0, body, error), caller.source)
+        await run_in_threadpool(_refuse, here.store, body, error, (await here.doors()).of(caller))
         return problem(422, error.code, str(error), field=error.field)
     if len(items) > MAX_BATCH:
         return problem(413, "too_many", f"A batch may have {MAX_BATCH} events; this one has {len(items)}.")
     here.rates.take(caller, len(items))
-    return _accepted(BatchOut.model_validate(await here.group.store(items, _door(caller, here.settings))))
+    return _accepted(BatchOut.model_validate(await here.group.store(items, (await here.doors()).of(caller))))
 
 
 _HOT = {"methods": ["POST"], "status_code": status.HTTP_202_ACCEPTED, "route_class_override": HotRoute}
@@ -81,19 +80,15 @@ def read(
     return EventsOut(events=[EventOut.model_validate(one) for one in found])
 
 
-def _door(caller: Caller, settings: Settings) -> Door:
-    return Door(source=caller.source, limits=Limits(currency=settings.currency))
-
-
-def _keep(store: Store, refused: ingest.Refused, source: str) -> None:
+def _refuse(store: Store, body: bytes, error: Invalid, door: Door) -> None:
     with store.transaction() as conn:
-        ingest.keep_rejected(conn, [refused], source, clock.now())
+        ingest.refuse(conn, body, error, door=door, received_at=clock.now())
 
 
 def _items(body: bytes) -> list[bytes]:
     """Return the events of a JSON array, or of `{"batch": [...]}`."""
     if not body.lstrip().startswith(b"{"):
-        return ingest.split(body)
+        return batch.split(body)
     try:
         return [bytes(item) for item in msgspec.json.decode(body, type=_Wrapped).batch]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -101,4 +96,5 @@ def _items(body: bytes) -> list[bytes]:
 
 
 def _accepted(answer: Tracked | BatchOut) -> Response:
-    return JSONResponse(answer.model_dump(mode="json", by_alias=True), status_code=status.HTTP_202_ACCEPTED)
+    content = answer.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return JSONResponse(content, status_code=status.HTTP_202_ACCEPTED)

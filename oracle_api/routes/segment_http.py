@@ -13,14 +13,14 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, Response
 
 from oracle_api.auth import needs
-from oracle_api.deps import Body, Config, Conn, Counters, Now
+from oracle_api.deps import Body, Config, Conn, Counters, EveryDoor, Now
 from oracle_api.errors import problem
 from oracle_api.routes.events import MAX_BATCH
-from oracle_api.schemas.people import RejectedOut, SegmentAnswer
+from oracle_api.schemas.people import RejectedOut, SegmentAnswer, WarningOut
 from oracle_lib.access import Caller
 from oracle_lib.errors import Invalid
 from oracle_lib.observe import ingest, segment, segment_ingest
-from oracle_lib.observe.ingest import Door, IngestReport
+from oracle_lib.observe.batch import IngestReport
 from oracle_lib.observe.segment import ABOUT_PEOPLE, KINDS, Envelope, Kind
 from oracle_lib.observe.wire import Limits
 
@@ -39,6 +39,7 @@ class Intake:
     settings: Config
     rates: Counters
     body: Body
+    doors: EveryDoor
 
     def one(self, kind: Kind, caller: Caller) -> Response:
         """Take the one message of the body in."""
@@ -54,7 +55,7 @@ class Intake:
         try:
             items, envelope = segment.open_batch(self.body, self._envelope(None))
         except Invalid as error:
-            ingest.keep_rejected(self.conn, [ingest.Refused(0, self.body, error)], caller.source, self.now)
+            ingest.refuse(self.conn, self.body, error, door=self.doors.of(caller), received_at=self.now)
             return problem(400, error.code, str(error), field=error.field)
         if len(items) > MAX_BATCH:
             return problem(413, "too_many", f"A batch may have {MAX_BATCH} messages; this one has {len(items)}.")
@@ -68,8 +69,7 @@ class Intake:
         may = (_EVENTS if caller.may("events:write") else frozenset()) | (
             ABOUT_PEOPLE if caller.may("users:write") else frozenset()
         )
-        door = Door(source=caller.source, limits=envelope.limits)
-        return segment_ingest.take(self.conn, items, envelope, door=door, allowed=may)
+        return segment_ingest.take(self.conn, items, envelope, door=self.doors.of(caller), allowed=may)
 
 
 Taking = Annotated[Intake, Depends(Intake)]
@@ -124,5 +124,7 @@ def import_(intake: Taking, caller: EventWriter) -> Response:
 
 
 def _answer(report: IngestReport) -> Response:
-    rejected = [RejectedOut.model_validate(one).model_dump(mode="json", by_alias=True) for one in report.rejected]
-    return JSONResponse({"success": True, **({"rejected": rejected} if rejected else {})})
+    rejected = [RejectedOut.model_validate(one) for one in report.rejected] or None
+    warnings = [WarningOut.model_validate(one) for one in report.warnings] or None
+    answer = SegmentAnswer(success=True, rejected=rejected, warnings=warnings)
+    return JSONResponse(answer.model_dump(mode="json", by_alias=True, exclude_defaults=True))

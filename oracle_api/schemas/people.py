@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, JsonValue, StrictBool
@@ -10,11 +11,20 @@ from pydantic import ConfigDict, Field, JsonValue, StrictBool
 from oracle_api.schemas.words import Id, Incoming, Moment, Outgoing, Percent, Text
 
 
+class WarningOut(Outgoing):
+    """What the tracking plan has against an event that was taken all the same, by its place in the batch."""
+
+    index: int
+    field: str
+    detail: str
+
+
 class Tracked(Outgoing):
     """What became of one event."""
 
     accepted: bool
     duplicate: bool
+    warnings: list[WarningOut] = []
 
 
 class RejectedOut(Outgoing):
@@ -32,13 +42,38 @@ class BatchOut(Outgoing):
     accepted: int
     duplicate: int
     rejected: list[RejectedOut]
+    warnings: list[WarningOut] = []
 
 
 class SegmentAnswer(Outgoing):
-    """What a stock client looks for, and for people the messages that were refused, where there are any."""
+    """What a stock client looks for, and for people what was refused or warned of, where there is anything."""
 
     success: bool
     rejected: list[RejectedOut] | None = None
+    warnings: list[WarningOut] | None = None
+
+
+class PlanEntryIn(Incoming):
+    """What an event's metadata should look like: a JSON schema (draft 2020-12), and whether to warn or to reject."""
+
+    json_schema: dict[str, JsonValue] = Field(alias="schema")
+    mode: Literal["warn", "reject"] = "warn"
+
+
+class PlanEntryOut(Outgoing):
+    """What is agreed on for one event name."""
+
+    event: str
+    json_schema: dict[str, JsonValue] = Field(validation_alias="schema", serialization_alias="schema")
+    mode: Literal["warn", "reject"]
+    updated_at: datetime
+    updated_by: str
+
+
+class PlanOut(Outgoing):
+    """The tracking plan, by event name."""
+
+    events: list[PlanEntryOut]
 
 
 class RejectedEventOut(Outgoing):

@@ -4,24 +4,20 @@ Heavy libraries are imported inside the commands, so that `oracle --help` answer
 """
 
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oracle_lib import clock
-from oracle_lib import settings as settings_module
+from oracle_lib.cli import edge, intake
 from oracle_lib.errors import OracleError
-from oracle_lib.settings import Settings
 
 if TYPE_CHECKING:
     from oracle_lib.storage.engine import Store
-
-T = TypeVar("T")
 
 app = typer.Typer(
     help="ORACLE: events in, proposals approved, every effect measured.",
@@ -31,8 +27,9 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="API keys: who may send events and ask for answers.", no_args_is_help=True)
 app.add_typer(keys, name="key")
-refused = typer.Typer(help="Events that were refused: why, and in again.", no_args_is_help=True)
-app.add_typer(refused, name="rejected")
+app.add_typer(intake.events, name="events")
+app.add_typer(intake.refused, name="rejected")
+app.add_typer(intake.plan, name="plan")
 
 
 class Cadence(StrEnum):
@@ -56,7 +53,7 @@ def up() -> None:
     from oracle_lib.cli import up as module
 
     with suppress(KeyboardInterrupt):
-        module.run(_settings(), _say)
+        module.run(edge.settings(), edge.say)
 
 
 @app.command()
@@ -67,12 +64,12 @@ def demo(
     """Start a simulated academy in a home of its own and take it once around the loop, through Dagster."""
     from oracle_lib.cli import demo as module
 
-    settings = module.settings_of(_settings())
+    settings = module.settings_of(edge.settings())
     if fresh and settings.home_path.exists():
         typer.confirm(f"Delete everything in {settings.home_path}?", abort=True)
         module.delete(settings)
     with suppress(KeyboardInterrupt):
-        module.run(settings, users, _say)
+        module.run(settings, users, edge.say)
 
 
 @app.command(name="run")
@@ -87,7 +84,7 @@ def run_cadence(
     from oracle_lib.cli import home
     from oracle_lib.cli.reading import print_step
 
-    settings, now = _settings(), clock.now()
+    settings, now = edge.settings(), clock.now()
     asked = _day(day) if day else None
     with home.store(settings) as store:
         if cadence is Cadence.daily:
@@ -107,8 +104,8 @@ def migrate() -> None:
     from oracle_lib.cli import home
     from oracle_lib.storage.migrate import revision
 
-    with home.store(_settings()) as store, store.transaction() as conn:
-        _say(f"The database stands at revision {revision(conn)}.")
+    with home.store(edge.settings()) as store, store.transaction() as conn:
+        edge.say(f"The database stands at revision {revision(conn)}.")
 
 
 @app.command(name="import")
@@ -125,7 +122,7 @@ def import_history(
         Source.csv: importing.import_csv,
         Source.oulad: importing.import_oulad,
     }[source]
-    settings = _settings()
+    settings = edge.settings()
     with home.store(settings) as store, progress(f"Importing {path.name}") as moved:
         report = reading(store, path, settings=settings, now=clock.now(), progress=moved)
     print_report("imported", report)
@@ -138,7 +135,7 @@ def env() -> None:
 
     from oracle_lib.cli import home
 
-    settings = _settings()
+    settings = edge.settings()
     home.prepare_dagster(settings)
     with home.database(settings) as addresses:
         found = home.environment(settings, addresses)
@@ -152,7 +149,7 @@ def doctor() -> None:
     from oracle_lib.cli import doctor as module
     from oracle_lib.cli.reading import print_diagnosis
 
-    if not print_diagnosis(module.examine(_settings(), clock.now())):
+    if not print_diagnosis(module.examine(edge.settings(), clock.now())):
         raise typer.Exit(1)
 
 
@@ -164,15 +161,15 @@ def key_create(
     """Make an API key and print it, once: only its hash is kept."""
     from oracle_lib import access
 
-    settings = _settings()
+    settings = edge.settings()
 
     def work(store: "Store") -> access.NewKey:
         with store.transaction() as conn:
             return access.create(conn, source, scope, clock.now(), environment=settings.environment)
 
-    made = _with_store(work)
+    made = edge.with_store(work)
     typer.echo(made.key)
-    _say(f"Key {made.id} for {source}. It is not shown again.")
+    edge.say(f"Key {made.id} for {source}. It is not shown again.")
 
 
 @keys.command("revoke")
@@ -184,7 +181,7 @@ def key_revoke(key_id: Annotated[str, typer.Argument(help="The eight characters 
         with store.transaction() as conn:
             return access.revoke(conn, key_id, clock.now())
 
-    _say(f"Key {_with_store(work).id} is revoked.")
+    edge.say(f"Key {edge.with_store(work).id} is revoked.")
 
 
 @keys.command("list")
@@ -197,42 +194,7 @@ def key_list() -> None:
         with store.transaction() as conn:
             return access.listing(conn)
 
-    print_rows("API keys", _with_store(work))
-
-
-@refused.command("list")
-def rejected_list(
-    reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
-) -> None:
-    """Show the newest refused events and how many there are by reason."""
-    from oracle_lib.cli.reading import print_rows
-    from oracle_lib.observe import rejected
-
-    def work(store: "Store") -> rejected.Page:
-        with store.transaction() as conn:
-            return rejected.listing(conn, reason=reason, limit=limit)
-
-    page = _with_store(work)
-    print_rows("Refused events", list(page.rejected))
-    for name, count in sorted(page.by_reason.items()):
-        _say(f"{count:>9,} {name}")
-
-
-@refused.command("replay")
-def rejected_replay(reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None) -> None:
-    """Send refused events in again; those that are acceptable now are stored, once."""
-    from oracle_lib.cli.reading import print_report
-    from oracle_lib.observe import rejected, wire
-
-    settings = _settings()
-
-    def work(store: "Store") -> rejected.ReplayReport:
-        with store.transaction() as conn:
-            limits = wire.Limits(currency=settings.currency, late=None)
-            return rejected.replay(conn, limits=limits, now=clock.now(), reason=reason)
-
-    print_report("replayed", _with_store(work))
+    print_rows("API keys", edge.with_store(work))
 
 
 def main() -> None:
@@ -244,30 +206,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def _with_store(work: Callable[["Store"], T]) -> T:
-    from oracle_lib.cli import home
-
-    with home.store(_settings()) as store:
-        return work(store)
-
-
-def _settings() -> Settings:
-    from pydantic import ValidationError
-
-    try:
-        return settings_module.get()
-    except ValidationError as error:
-        wrong = "; ".join(f"ORACLE_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
-        typer.secho(f"A setting is wrong. {wrong}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(2) from None
-
-
 def _day(text: str) -> date:
     try:
         return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a day, YYYY-MM-DD.", param_hint="--date") from None
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)

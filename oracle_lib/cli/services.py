@@ -11,8 +11,8 @@ from oracle_lib.cli.home import root_file
 from oracle_lib.cli.supervisor import Service
 from oracle_lib.settings import Settings
 
-# Beyond so many connections the API answers 503 instead of running out of files.
-API_CONNECTIONS = 900
+# Beyond so many connections the API answers 503 instead of running out of files; a stream does not keep it from ending.
+_API_BOUNDS = ("--limit-concurrency", "900", "--timeout-graceful-shutdown", "5")
 _ANSWER_SECONDS = 2.0
 _DAEMON_HEALTH = "{ instance { daemonHealth { allDaemonStatuses { required healthy lastHeartbeatTime } } } }"
 
@@ -23,7 +23,7 @@ def api(settings: Settings) -> Service:
     listen = ["--host", settings.api_host, "--port", str(settings.api_port)]
     return Service(
         name="API",
-        command=[*command, *listen, "--limit-concurrency", str(API_CONNECTIONS)],
+        command=[*command, *listen, *_API_BOUNDS],
         answers=_answers(f"{api_url(settings)}/healthz"),
         host=settings.api_host,
         port=settings.api_port,

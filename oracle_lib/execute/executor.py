@@ -24,7 +24,8 @@ from oracle_lib.errors import Conflict
 from oracle_lib.execute import claims, records
 from oracle_lib.execute.channels import Ambiguous, Answer, Channel, Delivered, Message, Outbox, Refused
 from oracle_lib.execute.claims import MAX_ATTEMPTS, Claim
-from oracle_lib.observe.ingest import Door, ingest
+from oracle_lib.observe.batch import Door
+from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits as WireLimits
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store

@@ -19,7 +19,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.clock import DAY
 from oracle_lib.errors import Conflict
-from oracle_lib.observe.ingest import Door, IngestReport, ingest
+from oracle_lib.observe.batch import Door, IngestReport
+from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store

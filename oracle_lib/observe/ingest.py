@@ -6,10 +6,9 @@ keeps the first. Guarantees G1, G2 and G3: `tests/guarantees/`.
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from typing import Generic, Protocol, TypeVar, cast
+from typing import cast
 
 import msgspec
 import psycopg
@@ -17,8 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.errors import Invalid
-from oracle_lib.observe import message_keys, wire
-from oracle_lib.observe.wire import Event, Limits
+from oracle_lib.observe import batch, message_keys, tail, wire
+from oracle_lib.observe.batch import Batch, Door, IngestReport, Item, M, Refused, Rejected
+from oracle_lib.observe.tail import Shown
+from oracle_lib.observe.wire import Event
 from oracle_lib.storage import partitions
 from oracle_lib.storage.tables import dirty_user_days, rejected_events
 
@@ -40,119 +41,16 @@ _SEALED = Invalid("`timestamp` is on a day whose raw events are gone.", field="t
 _REUSED = Invalid("`messageId` was used for another event; the first is kept.", field="messageId", code="id_reused")
 
 
-@dataclass(frozen=True)
-class Door:
-    """Which way events come in. `source` names the sender (an API key's source, an import); `imported` is history.
-
-    `keeps_refused` is off where refused bodies are kept already.
-    """
-
-    source: str
-    limits: Limits
-    imported: bool = False
-    keeps_refused: bool = True
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """One item that was refused. `index` is its place in the batch."""
-
-    index: int
-    code: str
-    field: str | None
-    detail: str
-
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What became of each item: accepted + duplicate + rejected = sent.
-
-    `duplicates` are places in the batch; `days` and `users` are those of the accepted.
-    """
-
-    accepted: int = 0
-    duplicates: Sequence[int] = ()
-    rejected: Sequence[Rejected] = ()
-    days: frozenset[date] = frozenset()
-    users: frozenset[str] = frozenset()
-
-    @property
-    def duplicate(self) -> int:
-        """How many had been stored before."""
-        return len(self.duplicates)
-
-
-class Message(Protocol):
-    """What can be claimed."""
-
-    @property
-    def message_id(self) -> str | None:
-        """What makes a repeat recognizable; None where the sender gave nothing."""
-
-    @property
-    def body_hash(self) -> bytes:
-        """What tells it from another one with the same id."""
-
-    @property
-    def day(self) -> date | None:
-        """The UTC day whose raw events it adds to; None if it adds none."""
-
-
-M = TypeVar("M", bound=Message)
-
-
-class Item(msgspec.Struct, Generic[M], frozen=True):
-    """One item of a batch that was read: its place, its body and what it says."""
-
-    index: int
-    raw: bytes
-    message: M
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """One item of a batch that is not taken, and why."""
-
-    index: int
-    raw: bytes
-    error: Invalid
-
-
-def split(body: bytes) -> list[bytes]:
-    """Cut a JSON array into its items, so that one bad item does not spoil the others. Raises `Invalid`."""
-    try:
-        return [bytes(item) for item in msgspec.json.decode(body, type=list[msgspec.Raw])]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(f"The body must be a JSON array of events: {error}.", code="malformed_json") from error
-
-
 def ingest(conn: Connection, raw: Sequence[bytes], *, door: Door, received_at: datetime) -> IngestReport:
     """Store each event of `raw` (one JSON object each) once; keep the refused ones. Does not commit."""
-    items, refused = read_each(raw, lambda body: wire.parse(body, received_at, door.limits))
-    fresh, duplicates, turned_away = admit(conn, items, door=door, received_at=received_at)
-    refused += turned_away
-    store(conn, [item.message for item in fresh], received_at)
+    taken = batch.read(raw, lambda body: wire.parse(body, received_at, door.limits), door.plan)
+    fresh, duplicates, turned_away = admit(conn, taken.items, door=door, received_at=received_at)
+    events = [item.message for item in fresh]
+    store(conn, events, received_at)
+    refused = taken.refused + turned_away
     if door.keeps_refused:
         keep_rejected(conn, refused, door.source, received_at)
-    return IngestReport(
-        accepted=len(fresh),
-        duplicates=duplicates,
-        rejected=told(refused),
-        days=frozenset(item.message.day for item in fresh),
-        users=frozenset(item.message.user_id for item in fresh),
-    )
-
-
-def read_each(raw: Sequence[bytes], read: Callable[[bytes], M]) -> tuple[list[Item[M]], list[Refused]]:
-    """Read each body by itself; return those that could be read and those that `read` refused."""
-    items: list[Item[M]] = []
-    refused: list[Refused] = []
-    for index, body in enumerate(raw):
-        try:
-            items.append(Item(index, body, read(body)))
-        except Invalid as error:
-            refused.append(Refused(index, body, error))
-    return items, refused
+    return report(conn, taken, events, duplicates, refused, door=door, received_at=received_at)
 
 
 def admit(
@@ -170,21 +68,78 @@ def admit(
     return fresh, duplicates, late + reused
 
 
-def told(refused: Iterable[Refused]) -> list[Rejected]:
-    """Return refusals as they are answered, in the order of the batch."""
-    return [
-        Rejected(index=one.index, code=one.error.code, field=one.error.field, detail=str(one.error))
-        for one in sorted(refused, key=lambda one: one.index)
-    ]
+def report(
+    conn: Connection,
+    taken: Batch[M],
+    events: Sequence[Event],
+    duplicates: list[int],
+    refused: list[Refused],
+    *,
+    door: Door,
+    received_at: datetime,
+) -> IngestReport:
+    """Say what became of each item of a batch: to its sender, and to those who watch its door."""
+    refused = sorted(refused, key=lambda one: one.index)
+    out = {one.index for one in refused}
+    if door.tails:
+        tail.show(conn, door.tails, _shown(taken, set(duplicates), refused, door.source, received_at))
+    return IngestReport(
+        accepted=sum(item.index not in out for item in taken.items) - len(duplicates),
+        duplicates=duplicates,
+        rejected=[Rejected(one.index, one.error.code, one.error.field, str(one.error)) for one in refused],
+        warnings=[one for one in taken.warnings if one.index not in out],
+        days=frozenset(event.day for event in events),
+        users=frozenset(event.user_id for event in events),
+    )
 
 
-def keep_rejected(conn: Connection, refused: Iterable[Refused], source: str, received_at: datetime) -> None:
-    """Keep refused bodies with the reason, so that they can be mended and sent again."""
+def _shown(
+    taken: Batch[M], duplicates: set[int], refused: Sequence[Refused], source: str, received_at: datetime
+) -> list[Shown]:
+    """Return what a tail shows of each item, in the order of the batch."""
+    read = {item.index: item.message for item in taken.items}
+    bodies = {item.index: item.raw for item in taken.items} | {one.index: one.raw for one in refused}
+    errors = {one.index: one.error for one in refused}
+    warned = {one.index: one for one in taken.warnings}
+    shown = []
+    for index, raw in sorted(bodies.items()):
+        message, error, warning = read.get(index), errors.get(index), warned.get(index)
+        event = message.happened if message else None
+        against = error or warning
+        shown.append(
+            Shown(
+                outcome="rejected" if error else "duplicate" if index in duplicates else "accepted",
+                received_at=received_at,
+                source=source,
+                message_id=message.message_id if message else None,
+                user_id=message.user_id if message else None,
+                event=event.event if event else None,
+                reason=error.code if error else "off_plan" if warning else None,
+                field=against.field if against else None,
+                detail=str(error) if error else warning.detail if warning else None,
+                body=tail.shown_body(raw),
+            )
+        )
+    return shown
+
+
+def keep_rejected(
+    conn: Connection,
+    refused: Iterable[Refused],
+    source: str,
+    received_at: datetime,
+    envelope: bytes | None = None,
+) -> None:
+    """Keep refused bodies with the reason, so that they can be mended and sent again.
+
+    `envelope` is what a Segment request said beside its messages; None for events in our own form.
+    """
     rows = [
         {
             "received_at": received_at,
             "source": source,
             "raw": one.raw[:RAW_KEPT_BYTES],
+            "envelope": envelope,
             "reason_code": one.error.code,
             "field": one.error.field,
             "detail": str(one.error).replace("\x00", "\\u0000").encode("utf-8", "replace").decode(),
@@ -193,6 +148,14 @@ def keep_rejected(conn: Connection, refused: Iterable[Refused], source: str, rec
     ]
     if rows:
         conn.execute(sa.insert(rejected_events), rows)
+
+
+def refuse(conn: Connection, body: bytes, error: Invalid, *, door: Door, received_at: datetime) -> IngestReport:
+    """Keep a body that could not be cut into items."""
+    refused = [Refused(0, body, error)]
+    keep_rejected(conn, refused, door.source, received_at)
+    nothing: Batch[Event] = Batch([], refused, [])
+    return report(conn, nothing, [], [], refused, door=door, received_at=received_at)
 
 
 def mark_dirty(conn: Connection, pairs: Iterable[tuple[str, date]]) -> None:

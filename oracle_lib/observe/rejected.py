@@ -6,16 +6,17 @@ twice adds it once. What is still refused stays as it is. Guarantee G2.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.errors import Invalid
-from oracle_lib.observe import wire
-from oracle_lib.observe.ingest import Door, ingest
+from oracle_lib.observe import batch, segment, segment_ingest, wire
+from oracle_lib.observe.batch import Door, IngestReport, Item
+from oracle_lib.observe.ingest import ingest
+from oracle_lib.observe.tracking_plan import NO_PLAN, Plan
 from oracle_lib.storage.tables import rejected_events
 
 MAX_LIMIT = 200
@@ -67,30 +68,55 @@ def listing(conn: Connection, *, source: str | None = None, reason: str | None =
     )
 
 
-def replay(conn: Connection, *, limits: wire.Limits, now: datetime, reason: str | None = None) -> ReplayReport:
+@dataclass(frozen=True)
+class Terms:
+    """What refused events are held against when they come again: limits (of any age: they came in time), names, plan.
+
+    `names` are the installation's own names of events that Segment's clients send.
+    """
+
+    limits: wire.Limits
+    names: Mapping[str, str] = field(default_factory=dict)
+    plan: Plan = NO_PLAN
+
+    @property
+    def door(self) -> Door:
+        """The way by which they come in."""
+        return Door(source=SOURCE, limits=self.limits, keeps_refused=False, plan=self.plan)
+
+
+def replay(conn: Connection, *, terms: Terms, now: datetime, reason: str | None = None) -> ReplayReport:
     """Send every refused event in again that has not been replayed; store those that are acceptable now.
 
-    Goes through them in batches, oldest first. `limits` are those of the door, of any age: they came in time.
+    Goes through them in batches, oldest first. A Segment message comes in as one, by the time at which it came first.
     """
     seen, last = 0, 0
     became: Counter[str] = Counter()
     still: Counter[str] = Counter()
-    while batch := _waiting(conn, reason, after=last):
-        seen, last = seen + len(batch), batch[-1].id
-        fit: dict[int, bytes] = {}
-        for row in batch:
-            try:
-                fit[row.id] = _acceptable(row, limits, now)
-            except Invalid as error:
-                still[error.code] += 1
-        door = Door(source=SOURCE, limits=limits, keeps_refused=False)
-        report = ingest(conn, list(fit.values()), door=door, received_at=now)
-        refused = {one.index: one.code for one in report.rejected}
-        still.update(refused.values())
-        became.update(accepted=report.accepted, duplicate=report.duplicate)
-        done = [row_id for place, row_id in enumerate(fit) if place not in refused]
-        conn.execute(sa.update(rejected_events).where(rejected_events.c.id.in_(done)).values(replayed_at=now))
+    while waiting := _waiting(conn, reason, after=last):
+        seen, last = seen + len(waiting), waiting[-1].id
+        for again, rows in (
+            (_events_again, [row for row in waiting if row.envelope is None]),
+            (_messages_again, [row for row in waiting if row.envelope is not None]),
+        ):
+            report = again(conn, rows, terms, now)
+            still.update(one.code for one in report.rejected)
+            became.update(accepted=report.accepted, duplicate=report.duplicate)
+            refused = {one.index for one in report.rejected}
+            done = [row.id for place, row in enumerate(rows) if place not in refused]
+            conn.execute(sa.update(rejected_events).where(rejected_events.c.id.in_(done)).values(replayed_at=now))
     return ReplayReport(seen, became["accepted"], became["duplicate"], dict(still))
+
+
+def _events_again(conn: Connection, rows: Sequence[sa.Row], terms: Terms, now: datetime) -> IngestReport:
+    return ingest(conn, [_named(row) for row in rows], door=terms.door, received_at=now)
+
+
+def _messages_again(conn: Connection, rows: Sequence[sa.Row], terms: Terms, now: datetime) -> IngestReport:
+    envelopes = (segment.reopened(row.envelope, row.received_at, terms.limits, terms.names) for row in rows)
+    taken = batch.read([bytes(row.raw) for row in rows], lambda body: segment.parse(body, next(envelopes)), terms.plan)
+    named = [Item(item.index, item.raw, segment.named(item.message, _name(rows[item.index]))) for item in taken.items]
+    return segment_ingest.take_in(conn, replace(taken, items=named), door=terms.door, now=now)
 
 
 def _waiting(conn: Connection, reason: str | None, *, after: int) -> Sequence[sa.Row]:
@@ -100,18 +126,23 @@ def _waiting(conn: Connection, reason: str | None, *, after: int) -> Sequence[sa
     return conn.execute(query).all()
 
 
-def _acceptable(row: sa.Row, limits: wire.Limits, now: datetime) -> bytes:
-    """Return a refused body as it is sent again. Raises `Invalid` when it would be refused again."""
+def _named(row: sa.Row) -> bytes:
+    """Return a refused event with what makes a second replay harmless: an id, and the time at which it came first."""
     try:
         body = msgspec.json.decode(bytes(row.raw))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid("The body is not valid JSON.", code="malformed_json") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return bytes(row.raw)
     if not isinstance(body, dict):
-        raise Invalid("The body is not one event.", code="malformed_json")
-    named = {"messageId": f"rejected:{row.id}", "timestamp": row.received_at.isoformat()}
-    again = msgspec.json.encode({**named, **{name: value for name, value in body.items() if value is not None}})
-    wire.parse(again, now, limits)
-    return again
+        return bytes(row.raw)
+    named = {"messageId": _name(row), "timestamp": row.received_at.isoformat()}
+    try:
+        return msgspec.json.encode({**named, **{name: value for name, value in body.items() if value is not None}})
+    except (OverflowError, RecursionError):
+        return bytes(row.raw)
+
+
+def _name(row: sa.Row) -> str:
+    return f"rejected:{row.id}"
 
 
 def _shown(row: sa.Row) -> RejectedEvent:

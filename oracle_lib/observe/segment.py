@@ -23,7 +23,7 @@ Kind = Literal["track", "identify", "page", "screen", "group", "alias"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ABOUT_PEOPLE: frozenset[Kind] = frozenset({"identify", "group", "alias"})
 MAX_BYTES = 32 * 1024
-SOURCE = "segment"
+_MAX_KEPT = 4 * 1024
 # What a purchase was worth, the most exact first.
 _WORTH = ("revenue", "total", "value")
 
@@ -55,6 +55,12 @@ class _Batch(msgspec.Struct, rename="camel"):
     context: dict[str, object] | None = None
 
 
+class _Kept(msgspec.Struct, rename="camel"):
+    kind: Kind | None
+    sent_at: datetime | None
+    context: dict[str, object]
+
+
 @dataclass(frozen=True)
 class Envelope:
     """What holds for every message of a request. `kind` is None where each message says its own.
@@ -83,6 +89,11 @@ class Message:
     merges: tuple[str, ...] = ()
 
     @property
+    def happened(self) -> Event | None:
+        """The event it tells of; None for one about a profile."""
+        return self.event
+
+    @property
     def day(self) -> date | None:
         """The UTC day its event counts for; None if it is none."""
         return None if self.event is None else self.event.day
@@ -103,6 +114,22 @@ def open_batch(body: bytes, envelope: Envelope) -> tuple[list[bytes], Envelope]:
     fits = len(body) <= MAX_BYTES or len(_encoder.encode(context)) <= MAX_BYTES
     said = replace(envelope, sent_at=_moment(opened.sent_at), context=context if fits else {})
     return [bytes(one) for one in opened.batch], said
+
+
+def kept(envelope: Envelope) -> bytes:
+    """Return what an envelope said, to be kept beside a refused message; a context over 4 KB is left out."""
+    said = {"kind": envelope.kind, "sentAt": envelope.sent_at, "context": envelope.context}
+    try:
+        encoded = _encoder.encode(said)
+    except (OverflowError, RecursionError):
+        encoded = b""
+    return encoded if 0 < len(encoded) <= _MAX_KEPT else _encoder.encode({**said, "context": {}})
+
+
+def reopened(kept: bytes, received_at: datetime, limits: Limits, names: Mapping[str, str]) -> Envelope:
+    """Return the envelope that was kept, as of the moment at which its message was received."""
+    said = msgspec.json.decode(kept, type=_Kept)
+    return Envelope(said.kind, received_at, limits, names, said.sent_at, said.context)
 
 
 def parse(raw: bytes, envelope: Envelope) -> Message:
@@ -129,6 +156,14 @@ def parse(raw: bytes, envelope: Envelope) -> Message:
         ) from error
     whose = Message(kind, _user_id(call), call.message_id, body_hash)
     return _understood(whose, call, envelope, roomy=len(raw) <= MAX_BYTES // 4)
+
+
+def named(message: Message, message_id: str) -> Message:
+    """Return the message with an id, if it has none of its own."""
+    if message.message_id is not None:
+        return message
+    event = message.event and msgspec.structs.replace(message.event, message_id=message_id)
+    return replace(message, message_id=message_id, event=event)
 
 
 def _understood(whose: Message, call: _Call, envelope: Envelope, *, roomy: bool) -> Message:
@@ -201,7 +236,7 @@ def _event(whose: Message, call: _Call, envelope: Envelope, *, roomy: bool) -> E
         user_id=whose.user_id,
         event=name,
         metadata=facts,
-        source=SOURCE,
+        source=wire.SEGMENT,
         session_id=session,
         timestamp=_happened(call, envelope),
         message_id=whose.message_id,

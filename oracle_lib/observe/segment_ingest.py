@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from oracle_lib.errors import Invalid
-from oracle_lib.observe import identities, ingest, profiles, segment
-from oracle_lib.observe.ingest import Door, IngestReport, Item, Refused
+from oracle_lib.observe import batch, identities, ingest, profiles, segment
+from oracle_lib.observe.batch import Batch, Door, IngestReport, Item, Refused
 from oracle_lib.observe.segment import Envelope, Kind, Message
 
 
@@ -21,29 +21,30 @@ def take(
     conn: Connection, raw: Sequence[bytes], envelope: Envelope, *, door: Door, allowed: Collection[Kind]
 ) -> IngestReport:
     """Take each message of `raw` in once; refuse those of a kind that is not `allowed`. Does not commit."""
-    now = envelope.received_at
-    items, refused = ingest.read_each(raw, lambda body: _permitted(segment.parse(body, envelope), allowed))
-    identities.lock(conn, segment.about([item.message for item in items]))
-    fresh, duplicates, turned_away = ingest.admit(conn, items, door=door, received_at=now)
+    taken = batch.read(raw, lambda body: _permitted(segment.parse(body, envelope), allowed), door.plan)
+    return take_in(conn, taken, door=door, now=envelope.received_at, envelope=envelope)
+
+
+def take_in(
+    conn: Connection, taken: Batch[Message], *, door: Door, now: datetime, envelope: Envelope | None = None
+) -> IngestReport:
+    """Take messages in that were read: claim, merge, store, change profiles. `envelope` is kept with refused ones."""
+    identities.lock(conn, segment.about([item.message for item in taken.items]))
+    fresh, duplicates, turned_away = ingest.admit(conn, taken.items, door=door, received_at=now)
     messages = [item.message for item in fresh]
     identities.merge(conn, segment.about(messages), source=door.source, now=now)
     people = identities.resolve(conn, {one.user_id for one in messages}) if messages else {}
     events = [
         msgspec.structs.replace(one.event, user_id=people.get(one.user_id, one.user_id))
         for one in messages
-        if one.event
+        if one.event is not None
     ]
     ingest.store(conn, events, now)
     unfit = _change_profiles(conn, fresh, people, source=door.source, now=now)
-    refused += turned_away + unfit
-    ingest.keep_rejected(conn, refused, door.source, now)
-    return IngestReport(
-        accepted=len(fresh) - len(unfit),
-        duplicates=duplicates,
-        rejected=ingest.told(refused),
-        days=frozenset(event.day for event in events),
-        users=frozenset(event.user_id for event in events),
-    )
+    refused = taken.refused + turned_away + unfit
+    if envelope is not None:
+        ingest.keep_rejected(conn, refused, door.source, now, segment.kept(envelope))
+    return ingest.report(conn, taken, events, duplicates, refused, door=door, received_at=now)
 
 
 def _permitted(message: Message, allowed: Collection[Kind]) -> Message:

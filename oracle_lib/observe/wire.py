@@ -18,6 +18,8 @@ import msgspec
 from oracle_lib.errors import Invalid
 from oracle_lib.observe import catalogue
 
+# What Segment's messages name as their source.
+SEGMENT = "segment"
 MAX_ID = 200
 MAX_METADATA_BYTES = 32 * 1024
 MAX_DEPTH = 32
@@ -64,6 +66,11 @@ class Event(msgspec.Struct, frozen=True):
     def day(self) -> date:
         """The UTC day it counts for."""
         return self.created_at.date()
+
+    @property
+    def happened(self) -> "Event":
+        """The event itself."""
+        return self
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.observe import courses
+from oracle_lib.observe.batch import Door
 from oracle_lib.observe.courses import Course, Lesson
-from oracle_lib.observe.ingest import Door, ingest
+from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits
 from oracle_lib.simulate import campus
 from oracle_lib.simulate.academy import Academy

@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from oracle_api import group_commit
-from oracle_api.callers import FRESH, SERVES, RememberedCallers
 from oracle_api.group_commit import GroupCommit, Stored
+from oracle_api.remembered import FRESH, SERVES, Remembered
 from oracle_lib import access, clock
 from oracle_lib.errors import Transient, Unknown
-from oracle_lib.observe.ingest import Door
+from oracle_lib.observe.batch import Door
 from oracle_lib.observe.wire import Limits
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import events
@@ -83,10 +83,10 @@ def test_many_requests_with_one_key_ask_about_it_once_and_go_on_while_it_is_aske
     asked = questions(store)
 
     async def requests() -> list[int]:
-        callers = RememberedCallers(store)
+        callers = Remembered(store, access.verify)
         counts = []
         for later in (timedelta(), FRESH / 2, FRESH, SERVES - timedelta(seconds=1)):
-            await asyncio.gather(*(callers.verify(key, clock.now() + later) for _ in range(50)))
+            await asyncio.gather(*(callers.get(key, clock.now() + later) for _ in range(50)))
             await asyncio.sleep(0.2)
             counts.append(len(asked))
         return counts
@@ -99,13 +99,13 @@ def test_a_revoked_key_is_refused_once_its_last_answer_no_longer_serves(store: S
         key = access.parse(make_key(conn, "events:write"))
 
     async def revoked() -> None:
-        callers = RememberedCallers(store)
-        await callers.verify(key, clock.now())
+        callers = Remembered(store, access.verify)
+        await callers.get(key, clock.now())
         with store.transaction() as conn:
             access.revoke(conn, key.id, clock.now())
         with pytest.raises(Unknown):
-            await callers.verify(key, clock.now() + SERVES)
+            await callers.get(key, clock.now() + SERVES)
         with pytest.raises(Unknown):
-            await callers.verify(key, clock.now())
+            await callers.get(key, clock.now())
 
     asyncio.run(revoked())

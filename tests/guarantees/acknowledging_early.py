@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from oracle_lib import clock
-from oracle_lib.observe.ingest import Door, ingest
+from oracle_lib.observe.batch import Door
+from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits
 from oracle_lib.storage.engine import Store
 

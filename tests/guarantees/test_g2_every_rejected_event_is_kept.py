@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from oracle_lib import clock
 from oracle_lib.observe import rejected
+from oracle_lib.observe.rejected import Terms
 from oracle_lib.observe.wire import Limits
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import events, rejected_events
@@ -128,9 +129,9 @@ def test_nothing_sent_is_lost_and_what_is_mended_is_added_once(store: Store, rec
 def _replayed_twice_is_added_once(store: Store, stored: int) -> None:
     mended = Limits(currency="EUR", late=None)
     with store.transaction() as conn:
-        first = rejected.replay(conn, limits=mended, now=clock.now())
+        first = rejected.replay(conn, terms=Terms(mended), now=clock.now())
     with store.transaction() as conn:
-        again = rejected.replay(conn, limits=mended, now=clock.now())
+        again = rejected.replay(conn, terms=Terms(mended), now=clock.now())
         total = conn.scalar(sa.select(sa.func.count()).select_from(events)) or 0
     assert first.accepted > 50
     assert again.accepted == 0

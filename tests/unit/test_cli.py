@@ -1,7 +1,9 @@
 """The command line: quick to answer, plain about what is wrong, and the same database as everybody else's."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -10,9 +12,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from oracle_lib import clock
 from oracle_lib.cli import home
 from oracle_lib.cli.supervisor import Service, end_orphans, port_taken, require_free_ports
 from oracle_lib.errors import Conflict
+from oracle_lib.observe import tail
+from oracle_lib.observe.batch import Door
+from oracle_lib.observe.ingest import ingest
+from oracle_lib.observe.wire import Limits
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import api_keys
@@ -127,3 +134,55 @@ def test_a_stranger_with_an_old_number_is_never_ended(tmp_path: Path) -> None:
     assert sleeper.poll() is None
     sleeper.terminate()
     sleeper.wait()
+
+
+def test_the_tracking_plan_is_applied_from_a_file_and_shown_as_one(database_url: str, tmp_path: Path) -> None:
+    where = {"ORACLE_DATABASE_URL": database_url, "ORACLE_HOME": str(tmp_path)}
+    file = tmp_path / "plan.json"
+    file.write_text('{"login": {"mode": "warn", "schema": {"type": "object"}}, "refund": {"schema": {}}}')
+    done = oracle("plan", "apply", str(file), "--yes", **where)
+    assert (done.returncode, done.stderr.split()) == (0, ["add", "login", "(warn)", "add", "refund", "(warn)"])
+    file.write_text('{"login": {"mode": "reject", "schema": {"type": "object"}}}')
+    declined = subprocess.run(
+        [ORACLE, "plan", "apply", str(file)],
+        env=os.environ | where,
+        input="n\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert declined.returncode == 1
+    assert "refund" in oracle("plan", "show", **where).stdout
+    changed = oracle("plan", "apply", str(file), "--yes", **where)
+    assert changed.stderr.split() == ["change", "login", "(reject)", "remove", "refund"]
+    assert json.loads(oracle("plan", "show", **where).stdout) == json.loads(file.read_text())
+    file.write_text('{"login": {"mode": "refuse", "schema": {}}}')
+    assert (
+        "login: must have a `schema` and a `mode` of warn or reject"
+        in oracle("plan", "apply", str(file), **where).stderr
+    )
+
+
+def test_events_are_printed_as_they_come_in(database_url: str, tmp_path: Path, store: Store) -> None:
+    where = {"ORACLE_DATABASE_URL": database_url, "ORACLE_HOME": str(tmp_path)}
+    watching = subprocess.Popen(
+        [ORACLE, "events", "tail", "--source", "shop"],
+        env=os.environ | where | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    assert watching.stderr is not None
+    assert watching.stderr.readline().startswith("Watching")
+    with store.transaction() as conn:
+        [tail_id] = [one.id for one in tail.live(conn, clock.now())]
+        door = Door(source="shop", limits=Limits(currency="USD"), tails=(tail_id,))
+        ingest(conn, [b'{"userId": "u1", "event": "login"}', b"{"], door=door, received_at=clock.now())
+    accepted, refused = watching.stdout.readline(), watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(20) == 0
+    assert accepted.split()[1:] == ["accepted", "shop", "u1", "login"]
+    assert refused.split()[1:6] == ["rejected", "shop", "-", "{", "malformed_json"]
+    with store.transaction() as conn:
+        assert tail.live(conn, clock.now()) == ()

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from oracle_lib.decide import content, decider, definition, rules_engine
 from oracle_lib.decide.decider import ALL_TRIGGERS, ProposeReport
 from oracle_lib.decide.guardrails import Limits
-from oracle_lib.observe.ingest import Door, ingest
+from oracle_lib.observe.batch import Door
+from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits as WireLimits
 from oracle_lib.storage.tables import (
     action_changes,

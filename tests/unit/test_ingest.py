@@ -7,7 +7,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.observe.ingest import Door, IngestReport, ingest
+from oracle_lib.observe.batch import Door, IngestReport
+from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits
 from oracle_lib.storage.tables import dirty_user_days, events, rejected_events, users
 

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.learn.outcomes import OutcomesReport, attribute
-from oracle_lib.observe.ingest import Door, ingest
+from oracle_lib.observe.batch import Door
+from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits
 from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import actions, outcomes, rule_versions, rules

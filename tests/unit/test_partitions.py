@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.observe import activity
-from oracle_lib.observe.ingest import Door, ingest, mark_dirty
+from oracle_lib.observe.batch import Door
+from oracle_lib.observe.ingest import ingest, mark_dirty
 from oracle_lib.observe.wire import Limits
 from oracle_lib.storage import partitions, tables
 from oracle_lib.storage.engine import Store

@@ -23,6 +23,7 @@ from oracle_lib.storage.tables.events import (
     sealed_days,
     watermarks,
 )
+from oracle_lib.storage.tables.intake import event_tails, tailed_events, tracking_plan
 from oracle_lib.storage.tables.operations import imports, insights, reports, run_requests
 from oracle_lib.storage.tables.rules import rule_versions, rules, skips, user_tags
 from oracle_lib.storage.tables.segments import models, predictions, segment_changes, segment_counts, segments
@@ -43,6 +44,7 @@ __all__ = [
     "dirty_user_days",
     "dirty_users",
     "event_keys",
+    "event_tails",
     "events",
     "imports",
     "insights",
@@ -64,6 +66,8 @@ __all__ = [
     "segments",
     "skips",
     "suppressions",
+    "tailed_events",
+    "tracking_plan",
     "user_day_events",
     "user_days",
     "user_lessons",

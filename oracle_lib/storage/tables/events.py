@@ -80,6 +80,8 @@ rejected_events = sa.Table(
     sa.Column("field", sa.Text),
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("schema_version", sa.Integer, nullable=False, server_default="1"),
+    # What a Segment request said beside the message; nothing for an event in our own form.
+    sa.Column("envelope", pg.BYTEA),
     moment("replayed_at", nullable=True),
     sa.Index("ix_rejected_events_received_at", "received_at"),
 )
