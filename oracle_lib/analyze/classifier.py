@@ -16,7 +16,8 @@ from oracle_lib.analyze.features import state_expr
 from oracle_lib.observe.moments import OneDay
 from oracle_lib.settings import Settings
 from oracle_lib.storage import queue
-from oracle_lib.storage.publish import History, lock, publish
+from oracle_lib.storage.locks import lock
+from oracle_lib.storage.publish import History, publish
 from oracle_lib.storage.tables import segment_changes, segments
 
 LEVELS = ("lost", "dormant", "moderate", "active", "new")

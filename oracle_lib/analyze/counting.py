@@ -16,7 +16,8 @@ from oracle_lib.analyze.classifier import COUNTED, DORMANT_AFTER, LOST_AFTER, le
 from oracle_lib.analyze.features import levels_state_expr
 from oracle_lib.observe.moments import Moments, OneDay, keep_of_users
 from oracle_lib.settings import Settings
-from oracle_lib.storage.publish import Scope, lock, publish, scanning, scratch_table
+from oracle_lib.storage.locks import lock
+from oracle_lib.storage.publish import Scope, publish, scanning, scratch_table
 from oracle_lib.storage.relations import relation, scratch
 from oracle_lib.storage.tables import segment_counts, user_days, users
 

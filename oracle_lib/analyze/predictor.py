@@ -20,7 +20,8 @@ from oracle_lib.observe import moments
 from oracle_lib.observe.moments import Moments, OneDay
 from oracle_lib.settings import Settings
 from oracle_lib.storage import queue
-from oracle_lib.storage.publish import History, compiled, lock, overwrite, publish, run, scanning
+from oracle_lib.storage.locks import lock
+from oracle_lib.storage.publish import History, compiled, overwrite, publish, run, scanning
 from oracle_lib.storage.tables import models, predictions, segment_changes, segments, user_days
 
 if TYPE_CHECKING:

@@ -20,15 +20,15 @@ from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib import settings
 from oracle_lib.decide import content, firing, guardrails, templates
+from oracle_lib.decide.candidates import candidates
 from oracle_lib.decide.definition import Message, TagChange
 from oracle_lib.decide.evidence import evidence
-from oracle_lib.decide.firing import candidates
 from oracle_lib.decide.guardrails import Limits
 from oracle_lib.decide.matching import Layout
 from oracle_lib.decide.rules_engine import Rule, active
 from oracle_lib.errors import Invalid
 from oracle_lib.storage import queue
-from oracle_lib.storage.publish import lock
+from oracle_lib.storage.locks import lock
 from oracle_lib.storage.tables import (
     action_changes,
     actions,

@@ -25,6 +25,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.decide import matching
+from oracle_lib.decide.candidates import candidates
 from oracle_lib.decide.conditions import DaysSince
 from oracle_lib.decide.rules_engine import Rule
 from oracle_lib.storage.publish import scratch_table
@@ -33,22 +34,8 @@ from oracle_lib.storage.tables import actions, events, segment_changes, users
 FRESH = timedelta(days=2)
 _AHEAD = timedelta(minutes=10)
 
-# Temporary tables of one run. `reason` is filled in by guardrails.
+# A temporary table of one run, beside `candidates`.
 MATCHED = "matched"
-_COLUMNS = (
-    sa.Column("rule_id", sa.Uuid),
-    sa.Column("rule_version", sa.Integer),
-    sa.Column("user_id", sa.Text),
-    sa.Column("cause", sa.Text),
-    sa.Column("fired", pg.JSONB),
-    sa.Column("action_type", sa.Text),
-    sa.Column("message_class", sa.Text),
-    sa.Column("priority", sa.Integer),
-    sa.Column("cooldown", sa.Integer),
-    sa.Column("max_per_user", sa.Integer),
-    sa.Column("reason", sa.Text),
-)
-candidates = sa.Table("candidates", sa.MetaData(), *_COLUMNS, prefixes=["TEMPORARY"], postgresql_on_commit="DROP")
 
 
 def column_of(rules: Sequence[Rule]) -> dict[Rule, str]:
@@ -69,7 +56,7 @@ def fire(conn: Connection, rules: Sequence[Rule], *, as_of: date, now: datetime,
     layout = matching.Layout.of(conditions)
     for rule, column in columns.items():
         caused = _caused(rule, column, layout, as_of, now).subquery()
-        conn.execute(sa.insert(candidates).from_select([c.name for c in _COLUMNS], _candidate(rule, caused)))
+        conn.execute(sa.insert(candidates).from_select(candidates.columns.keys(), _candidate(rule, caused)))
     conn.execute(
         sa.delete(candidates).where(
             sa.exists().where(

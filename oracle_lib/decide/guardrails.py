@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects.postgresql import insert
 
-from oracle_lib.decide.firing import candidates
+from oracle_lib.decide.candidates import candidates
 from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import actions, rules, skips, suppressions, users
 

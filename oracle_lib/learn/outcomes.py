@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from oracle_lib.clock import DAY
 from oracle_lib.observe.wire import LATE
 from oracle_lib.settings import Settings
-from oracle_lib.storage.publish import lock
+from oracle_lib.storage.locks import lock
 
 RESPONSE_WINDOW = timedelta(days=30)
 RESPONSES = {

@@ -17,7 +17,8 @@ from oracle_lib.clock import DAY, start_of
 from oracle_lib.observe import catalogue
 from oracle_lib.observe.moments import DISTANCES, Moments, OneDay
 from oracle_lib.storage import queue
-from oracle_lib.storage.publish import Published, Scope, lock, overwrite, publish, scratch_table
+from oracle_lib.storage.locks import lock
+from oracle_lib.storage.publish import Published, Scope, overwrite, publish, scratch_table
 from oracle_lib.storage.relations import relation
 from oracle_lib.storage.tables import (
     WINDOWS,

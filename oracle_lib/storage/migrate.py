@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from oracle_lib.storage.engine import SCHEMA
-from oracle_lib.storage.publish import lock
+from oracle_lib.storage.locks import lock
 
 
 def config(conn: Connection) -> Config:

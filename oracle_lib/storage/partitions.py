@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.clock import DAY
-from oracle_lib.storage.publish import lock
+from oracle_lib.storage.locks import lock
 from oracle_lib.storage.tables import dirty_user_days, events, imports, sealed_days
 
 IMPORTED = date(1970, 1, 1)

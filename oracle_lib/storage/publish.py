@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql
 
+from oracle_lib.storage.locks import lock
+
 _quote = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
 
 
@@ -48,11 +50,6 @@ class Scope:
 
     keys: str | None
     columns: Sequence[str] = field(default=("user_id",))
-
-
-def lock(conn: Connection, name: str) -> None:
-    """Hold the lock `name` until the transaction ends. Concurrent MERGEs into one table raise UniqueViolation."""
-    conn.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"oracle:{name}"})
 
 
 @contextmanager
