@@ -3,7 +3,8 @@
 A key reads `ork_<environment>_<id>_<secret>_<checksum>`. It is shown once, when it is made; the table `api_keys` holds
 the SHA-256 of its secret, which is enough for a random secret of 256 bits (OWASP ASVS 11.5.1). The checksum lets a
 mistyped key, or one that a scanner finds in a repository, be told from a real one without asking the database. An
-unknown id and a wrong secret are answered alike and cost the same. Revoking works at the next call.
+unknown id and a wrong secret are answered alike and cost the same. `verify` refuses a revoked key at the next call; the
+routes that take events remember a good one for 4 s (`oracle_api/callers.py`).
 Proved by `tests/security/test_s3_api_keys.py`.
 """
 

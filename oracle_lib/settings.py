@@ -45,7 +45,9 @@ class Settings(BaseSettings):
         90, ge=8, description="Raw events are kept this many days; their rollups stay. Empty: for ever."
     )
     events_per_second: int = Field(
-        2000, ge=1, description="How many events a second an API key may send, measured over ten seconds."
+        2000,
+        ge=1,
+        description="How many events a second an API key may send to each API process, over any ten seconds.",
     )
     segment_names: dict[str, EventName] = Field(
         {},

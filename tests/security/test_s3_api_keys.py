@@ -14,7 +14,8 @@ from oracle_lib import access, clock
 from oracle_lib.errors import Invalid, NotFound, Unknown
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import api_keys
-from tests.api.conftest import MakeClient
+from tests.api.conftest import MakeClient, make_key
+from tests.guarantees.receiver import Receiver, api
 
 
 def test_a_hundred_keys_leave_no_secret_in_the_database(conn: Connection, now: datetime) -> None:
@@ -102,6 +103,39 @@ def test_a_revoked_key_is_401_at_the_next_call_while_its_twin_still_works(
     with store.transaction() as conn:
         access.revoke(conn, first.headers["Authorization"].split("_")[2], clock.now())
     assert [one.get("/api/oracle/users/u1").status_code for one in (first, second)] == [401, 404]
+
+
+def test_a_revoked_key_is_401_within_five_seconds_on_two_processes_while_its_twin_still_works(store: Store) -> None:
+    with store.transaction() as conn:
+        revoked, twin = make_key(conn, "events:write"), make_key(conn, "events:write")
+    processes = [Receiver(api, store.url) for _ in range(2)]
+    event = {"userId": "u", "event": "login"}
+    asked = [
+        (f"{process.address}{path}", body)
+        for process in processes
+        for path, body in (("/api/oracle/events", event), ("/api/oracle/events/batch", [event]))
+    ]
+
+    def answers(client: httpx.Client, key: str) -> list[int]:
+        return [client.post(url, json=body, headers={"X-API-Key": key}).status_code for url, body in asked]
+
+    try:
+        with httpx.Client(timeout=10) as client:
+            assert answers(client, revoked) == answers(client, twin) == [202] * 4
+            with store.transaction() as conn:
+                access.revoke(conn, revoked.split("_")[2], clock.now())
+            done = time.monotonic()
+            # Asked all the time, as a busy sender does, lest a remembered key be served for ever.
+            while (seen := answers(client, revoked)) != [401] * 4:
+                assert time.monotonic() - done < 5, seen
+                time.sleep(0.05)
+            print(f"401 everywhere {time.monotonic() - done:.1f} s after the key was revoked")
+            assert time.monotonic() - done < 5
+            assert answers(client, revoked) == [401] * 4
+            assert answers(client, twin) == [202] * 4
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def test_a_key_comes_in_either_header_and_never_in_the_address(client_with: MakeClient) -> None:
