@@ -115,8 +115,8 @@ def _shown(
                 user_id=message.user_id if message else None,
                 event=event.event if event else None,
                 reason=error.code if error else "off_plan" if warning else None,
-                field=against.field if against else None,
-                detail=str(error) if error else warning.detail if warning else None,
+                field=_storable(against.field) if against and against.field else None,
+                detail=_storable(str(error)) if error else warning.detail if warning else None,
                 body=tail.shown_body(raw),
             )
         )
@@ -141,8 +141,8 @@ def keep_rejected(
             "raw": one.raw[:RAW_KEPT_BYTES],
             "envelope": envelope,
             "reason_code": one.error.code,
-            "field": one.error.field,
-            "detail": str(one.error).replace("\x00", "\\u0000").encode("utf-8", "replace").decode(),
+            "field": one.error.field and _storable(one.error.field),
+            "detail": _storable(str(one.error)),
         }
         for one in refused
     ]
@@ -156,6 +156,11 @@ def refuse(conn: Connection, body: bytes, error: Invalid, *, door: Door, receive
     keep_rejected(conn, refused, door.source, received_at)
     nothing: Batch[Event] = Batch([], refused, [])
     return report(conn, nothing, [], [], refused, door=door, received_at=received_at)
+
+
+def _storable(text: str) -> str:
+    """Return what PostgreSQL can hold of a text that names what a sender wrote."""
+    return text.replace("\x00", "\\u0000").encode("utf-8", "replace").decode()
 
 
 def mark_dirty(conn: Connection, pairs: Iterable[tuple[str, date]]) -> None:

@@ -262,6 +262,8 @@ def _amount(facts: dict[str, object], currency: str) -> Decimal | None:
         amount = Decimal(str(value)).quantize(Decimal("0.01"))
     except InvalidOperation as error:
         raise Invalid("`metadata.amount` must be a number.", field="metadata.amount", code="wrong_type") from error
+    if amount.is_nan():
+        raise Invalid("`metadata.amount` must be a number.", field="metadata.amount", code="wrong_type")
     if not 0 <= amount <= _MAX_AMOUNT:
         raise Invalid(
             f"`metadata.amount` must lie between 0 and {_MAX_AMOUNT}; send a refund as event `refund`.",

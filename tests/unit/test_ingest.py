@@ -84,6 +84,7 @@ def test_an_id_that_returns_with_another_body_keeps_the_first_and_is_recorded(co
         (body(timestamp="2026-03-04T12:00:00"), "wrong_type", "timestamp"),
         (body(event="purchase", metadata={"amount": 5, "currency": "EUR"}), "other_currency", "metadata.currency"),
         (body(event="purchase", metadata={"amount": "many"}), "wrong_type", "metadata.amount"),
+        (body(event="purchase", metadata={"amount": "NaN"}), "wrong_type", "metadata.amount"),
         (body(event="refund", metadata={"amount": -5}), "out_of_range", "metadata.amount"),
         (body(event="lesson_complete", metadata={"timeSpent": -1}), "out_of_range", "metadata.timeSpent"),
         (body(source="oracle"), "reserved_source", "source"),
