@@ -167,3 +167,11 @@ def test_so_many_may_watch_at_once(conn: Connection, now: datetime) -> None:
     with pytest.raises(Limited):
         tail.open_tail(conn, now)
     tail.open_tail(conn, now + LEASE + timedelta(seconds=1))
+
+
+def test_what_cannot_be_stored_as_it_was_sent_is_shown_all_the_same(conn: Connection, now: datetime) -> None:
+    opened = tail.open_tail(conn, now)
+    hostile = [b'{"userId": "u", "event": "login", "a\\u0000b": 1}', b"\x00\xff", b'{"userId": "\\u0000"}']
+    report = ingest(conn, hostile, door=door(opened.id), received_at=now)
+    assert len(report.rejected) == 3
+    assert [one.outcome for one in tail.take(conn, opened, now)] == ["rejected"] * 3

@@ -165,24 +165,24 @@ def test_the_tracking_plan_is_applied_from_a_file_and_shown_as_one(database_url:
 
 def test_events_are_printed_as_they_come_in(database_url: str, tmp_path: Path, store: Store) -> None:
     where = {"ORACLE_DATABASE_URL": database_url, "ORACLE_HOME": str(tmp_path)}
-    watching = subprocess.Popen(
+    with subprocess.Popen(
         [ORACLE, "events", "tail", "--source", "shop"],
         env=os.environ | where | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert watching.stdout is not None
-    assert watching.stderr is not None
-    assert watching.stderr.readline().startswith("Watching")
-    with store.transaction() as conn:
-        [tail_id] = [one.id for one in tail.live(conn, clock.now())]
-        door = Door(source="shop", limits=Limits(currency="USD"), tails=(tail_id,))
-        ingest(conn, [b'{"userId": "u1", "event": "login"}', b"{"], door=door, received_at=clock.now())
-    accepted, refused = watching.stdout.readline(), watching.stdout.readline()
-    watching.send_signal(signal.SIGINT)
-    assert watching.wait(20) == 0
-    assert accepted.split()[1:] == ["accepted", "shop", "u1", "login"]
-    assert refused.split()[1:6] == ["rejected", "shop", "-", "{", "malformed_json"]
+    ) as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert watching.stderr.readline().startswith("Watching")
+        with store.transaction() as conn:
+            [tail_id] = [one.id for one in tail.live(conn, clock.now())]
+            door = Door(source="shop", limits=Limits(currency="USD"), tails=(tail_id,))
+            ingest(conn, [b'{"userId": "u1", "event": "login"}', b"{"], door=door, received_at=clock.now())
+        accepted, refused = watching.stdout.readline(), watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 0
+        assert accepted.split()[1:] == ["accepted", "shop", "u1", "login"]
+        assert refused.split()[1:6] == ["rejected", "shop", "-", "{", "malformed_json"]
     with store.transaction() as conn:
         assert tail.live(conn, clock.now()) == ()

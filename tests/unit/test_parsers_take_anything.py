@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from oracle_lib.errors import Invalid
-from oracle_lib.observe import ingest, rejected, segment, segment_ingest, wire
-from oracle_lib.observe.ingest import Door, IngestReport
+from oracle_lib.observe import batch, ingest, rejected, segment, segment_ingest, wire
+from oracle_lib.observe.batch import Door, IngestReport, Refused
+from oracle_lib.observe.rejected import Terms
 from oracle_lib.observe.segment import KINDS, Envelope
 from oracle_lib.observe.wire import Limits
 from oracle_lib.storage.tables import events, rejected_events
@@ -71,7 +72,7 @@ def listed(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.lists(texts, max_size=3).map(lambda found: f"[{','.join(found)}]")
 
 
-batch = message({"batch": []}, {"batch": listed(call | value), "sentAt": value, "context": context | value})
+envelopes = message({"batch": []}, {"batch": listed(call | value), "sentAt": value, "context": context | value})
 
 
 def seen_by(examples: st.SearchStrategy[bytes], parse: Callable[[bytes], object]) -> list[bytes]:
@@ -103,7 +104,7 @@ def assert_all_kept(conn: Connection, sent: Sequence[bytes], report: IngestRepor
     kept = conn.execute(sa.select(rejected_events.c.raw).order_by(rejected_events.c.id)).scalars().all()
     assert sorted(kept) == sorted(sent[one.index][: ingest.RAW_KEPT_BYTES] for one in report.rejected)
     assert rejected.listing(conn, limit=len(sent)).rejected
-    again = rejected.replay(conn, limits=LIMITS, now=NOW)
+    again = rejected.replay(conn, terms=Terms(LIMITS), now=NOW)
     assert again.seen == len(kept)
     return again.accepted
 
@@ -126,22 +127,22 @@ def test_any_message_of_segments_is_stored_or_refused(conn: Connection, now: dat
 
 def test_any_batch_of_segments_is_opened_or_refused_and_what_is_in_it_too(conn: Connection, now: datetime) -> None:
     envelope = Envelope(None, now, LIMITS)
-    for raw in seen_by(bodies(batch), lambda raw: segment.open_batch(raw, envelope)):
+    for raw in seen_by(bodies(envelopes), lambda raw: segment.open_batch(raw, envelope)):
         try:
             items, opened = segment.open_batch(raw, envelope)
         except Invalid as error:
-            ingest.keep_rejected(conn, [ingest.Refused(0, raw, error)], "test", now)
+            ingest.keep_rejected(conn, [Refused(0, raw, error)], "test", now)
         else:
             report = segment_ingest.take(conn, items, opened, door=DOOR, allowed=KINDS)
             assert report.accepted + report.duplicate + len(report.rejected) == len(items)
 
 
 def test_any_array_is_cut_into_its_items_or_refused(conn: Connection, now: datetime) -> None:
-    for raw in seen_by(bodies(listed(event | value)), ingest.split):
+    for raw in seen_by(bodies(listed(event | value)), batch.split):
         try:
-            items = ingest.split(raw)
+            items = batch.split(raw)
         except Invalid as error:
-            ingest.keep_rejected(conn, [ingest.Refused(0, raw, error)], "test", now)
+            ingest.keep_rejected(conn, [Refused(0, raw, error)], "test", now)
         else:
             report = ingest.ingest(conn, items, door=DOOR, received_at=now)
             assert report.accepted + report.duplicate + len(report.rejected) == len(items)
