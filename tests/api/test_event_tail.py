@@ -107,7 +107,8 @@ def test_a_tail_that_is_left_is_closed_and_leaves_nothing(store: Store, base_url
     with store.transaction() as conn:
         key = make_key(conn, "events:read", "events:write")
     with httpx.stream("GET", f"{base_url}/api/oracle/events/tail", headers={"X-API-Key": key}, timeout=20) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # kept: a generator that is dropped closes the answer
+        next(lines)
         assert count(store, event_tails) == 1
     until = time.monotonic() + 10
     while count(store, event_tails) and time.monotonic() < until:
