@@ -34,7 +34,7 @@ test: setup browser ## Run every test at its small size
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-full: setup browser ## Run the guarantees at full size (an hour or more)
-	@ORACLE_FULL=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	@ORACLE_FULL=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 7200
 
 check: setup ## Lint, format, types, import rules
 	@$(BIN)/ruff check .

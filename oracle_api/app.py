@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from oracle_api import auth, errors
+from oracle_api import auth, document, errors
 from oracle_api.deps import Edge
 from oracle_api.errors import LastResort
 from oracle_api.headers import SecurityHeaders
@@ -27,6 +27,7 @@ from oracle_api.routes import (
     events,
     execute,
     health,
+    openapi,
     rejected_events,
     rules,
     run_requests,
@@ -54,6 +55,7 @@ _KEYED: tuple[APIRouter, ...] = (
     rules.router,
     ceo_report.router,
     run_requests.router,
+    openapi.router,
 )
 _OPEN: tuple[APIRouter, ...] = (health.router, pages.router)
 _POOL = 10
@@ -69,7 +71,7 @@ def create_app(store: Store, settings: Settings) -> FastAPI:
     app = FastAPI(title="ORACLE", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.edge = Edge.of(store, settings)
     for router in _KEYED:
-        app.include_router(router, dependencies=[Depends(auth.presented)])
+        app.include_router(router, dependencies=[Depends(auth.presented)], responses=document.ERRORS)
     for router in _OPEN:
         app.include_router(router)
     errors.install(app)

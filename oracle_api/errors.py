@@ -17,7 +17,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oracle_lib.errors import (
@@ -97,10 +99,17 @@ def _wrong_input(_: Request, error: RequestValidationError) -> JSONResponse:
     return problem(422, kind, f"`{field}`: {first.get('msg', 'is not valid')}.", field=field)
 
 
-def _plain(_: Request, error: HTTPException) -> JSONResponse:
+def _plain(request: Request, error: HTTPException) -> JSONResponse:
     codes = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed"}
     code = codes.get(error.status_code, "refused")
-    return problem(error.status_code, code, f"{error.detail}.", headers=error.headers)
+    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+    return problem(error.status_code, code, f"{error.detail}.", headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of every route of the path: the framework names those of the first one it meets."""
+    here = (route for route in iter_route_contexts(request.app.routes) if route.matches(request.scope)[0] != Match.NONE)
+    return sorted({method for route in here for method in route.methods or ()})
 
 
 def _database_gone(_: Request, error: Exception) -> JSONResponse:

@@ -12,8 +12,10 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from oracle_lib.observe import catalogue
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-EventName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
+EventName = Annotated[str, StringConstraints(pattern=catalogue.NAME_PATTERN)]
 
 
 class Settings(BaseSettings):

@@ -22,7 +22,7 @@ from oracle_lib.errors import Forbidden, NotFound
 from oracle_lib.settings import LOOPBACK
 from oracle_lib.tell import ceo_report, overview
 
-router = APIRouter(prefix="/admin/oracle", tags=["panel"])
+router = APIRouter(prefix="/admin/oracle", include_in_schema=False)
 _HERE = Path(__file__).parent
 _STATIC = {"panel.css": "text/css", "icon.svg": "image/svg+xml"}
 _LEVELS = ("active", "moderate", "dormant", "lost", "new")

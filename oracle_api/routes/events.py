@@ -11,10 +11,12 @@ from fastapi import APIRouter, Query, Request, status
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
+from oracle_api import document
 from oracle_api.auth import NeedsLately, needs
 from oracle_api.deps import Conn, Now, edge
 from oracle_api.errors import problem
 from oracle_api.hot_route import HotRoute
+from oracle_api.schemas.intake import EventIn
 from oracle_api.schemas.people import BatchOut, EventOut, EventsOut, Tracked, WarningOut
 from oracle_api.schemas.words import Id, Limit, Moment
 from oracle_lib import clock
@@ -60,9 +62,18 @@ async def track_batch(request: Request, caller: Writer) -> Response:
     return _accepted(BatchOut.model_validate(await here.group.store(items, (await here.doors()).of(caller))))
 
 
+_EVENT = document.schema(EventIn)
+_EVENTS = {"type": "array", "items": _EVENT, "maxItems": MAX_BATCH}
+_WRAPPED = {"type": "object", "properties": {"batch": _EVENTS}, "required": ["batch"], "additionalProperties": False}
 _HOT = {"methods": ["POST"], "status_code": status.HTTP_202_ACCEPTED, "route_class_override": HotRoute}
-router.add_api_route("", track, response_model=Tracked, **_HOT)
-router.add_api_route("/batch", track_batch, response_model=BatchOut, **_HOT)
+router.add_api_route("", track, response_model=Tracked, openapi_extra=document.reads(_EVENT), **_HOT)
+router.add_api_route(
+    "/batch",
+    track_batch,
+    response_model=BatchOut,
+    openapi_extra=document.reads({"anyOf": [_EVENTS, _WRAPPED]}),
+    **_HOT,
+)
 
 
 @router.get("", dependencies=[needs("events:read")])

@@ -7,15 +7,24 @@ ones are stored, the bad ones are kept with the reason (`GET /api/oracle/rejecte
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, Response
 
+from oracle_api import document
 from oracle_api.auth import needs
 from oracle_api.deps import Body, Config, Conn, Counters, EveryDoor, Now
 from oracle_api.errors import problem
 from oracle_api.routes.events import MAX_BATCH
+from oracle_api.schemas.intake import (
+    SegmentAlias,
+    SegmentGroup,
+    SegmentIdentify,
+    SegmentMessage,
+    SegmentPage,
+    SegmentTrack,
+)
 from oracle_api.schemas.people import RejectedOut, SegmentAnswer, WarningOut
 from oracle_lib.access import Caller
 from oracle_lib.errors import Invalid
@@ -72,52 +81,73 @@ class Intake:
         return segment_ingest.take(self.conn, items, envelope, door=self.doors.of(caller), allowed=may)
 
 
+def _reads(message: type[SegmentMessage]) -> dict[str, Any]:
+    return document.reads(document.schema(message))
+
+
+_MESSAGES = [SegmentTrack, SegmentPage, SegmentIdentify, SegmentGroup, SegmentAlias]
+_BATCH = document.reads(
+    {
+        "type": "object",
+        "properties": {
+            "batch": {
+                "type": "array",
+                "items": {"anyOf": [document.schema(one) for one in _MESSAGES]},
+                "maxItems": MAX_BATCH,
+                "description": "Each says its `type`: track, page, screen, identify, group or alias.",
+            },
+            "sentAt": {"type": "string", "format": "date-time"},
+            "context": {"type": ["object", "null"], "description": "Holds for every message."},
+        },
+        "required": ["batch"],
+    }
+)
 Taking = Annotated[Intake, Depends(Intake)]
 
 
-@router.post("/track", response_model=SegmentAnswer)
+@router.post("/track", response_model=SegmentAnswer, openapi_extra=_reads(SegmentTrack))
 def track(intake: Taking, caller: EventWriter) -> Response:
     """Take an event in."""
     return intake.one("track", caller)
 
 
-@router.post("/page", response_model=SegmentAnswer)
+@router.post("/page", response_model=SegmentAnswer, openapi_extra=_reads(SegmentPage))
 def page(intake: Taking, caller: EventWriter) -> Response:
     """Take a page view in."""
     return intake.one("page", caller)
 
 
-@router.post("/screen", response_model=SegmentAnswer)
+@router.post("/screen", response_model=SegmentAnswer, openapi_extra=_reads(SegmentPage))
 def screen(intake: Taking, caller: EventWriter) -> Response:
     """Take a view of an app's screen in, which counts as a page view."""
     return intake.one("screen", caller)
 
 
-@router.post("/identify", response_model=SegmentAnswer)
+@router.post("/identify", response_model=SegmentAnswer, openapi_extra=_reads(SegmentIdentify))
 def identify(intake: Taking, caller: PeopleWriter) -> Response:
     """Change a profile; with an anonymous id beside the user id, merge the two."""
     return intake.one("identify", caller)
 
 
-@router.post("/group", response_model=SegmentAnswer)
+@router.post("/group", response_model=SegmentAnswer, openapi_extra=_reads(SegmentGroup))
 def group(intake: Taking, caller: PeopleWriter) -> Response:
     """Note the group a user belongs to."""
     return intake.one("group", caller)
 
 
-@router.post("/alias", response_model=SegmentAnswer)
+@router.post("/alias", response_model=SegmentAnswer, openapi_extra=_reads(SegmentAlias))
 def alias(intake: Taking, caller: PeopleWriter) -> Response:
     """Merge a previous id into a user."""
     return intake.one("alias", caller)
 
 
-@router.post("/batch", response_model=SegmentAnswer)
+@router.post("/batch", response_model=SegmentAnswer, openapi_extra=_BATCH)
 def batch(intake: Taking, caller: EventWriter) -> Response:
     """Take up to 2,500 messages in: what the stock clients send."""
     return intake.batch(caller)
 
 
-@router.post("/import", response_model=SegmentAnswer)
+@router.post("/import", response_model=SegmentAnswer, openapi_extra=_BATCH)
 def import_(intake: Taking, caller: EventWriter) -> Response:
     """Take a batch in, under the name that older clients know."""
     return intake.batch(caller)

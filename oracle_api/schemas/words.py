@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     StringConstraints,
 )
 from pydantic.alias_generators import to_camel
@@ -28,13 +29,20 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("is out of range") from error
 
 
+def _iso(value: object) -> object:
+    """Refuse a bare number: whether it counts seconds or milliseconds is anybody's guess."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and "T" in value.upper()):
+        raise ValueError("must be a time such as 2026-03-04T12:00:00Z")
+    return value
+
+
 def _percent(value: object) -> object:
     return round(value * 100) if isinstance(value, float) else value
 
 
 Text = Annotated[str, AfterValidator(_storable)]
 Id = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_in_utc)]
 Percent = Annotated[int, BeforeValidator(_percent)]
 Limit = Annotated[int, Field(ge=1, le=200)]
 EngagementLevel = Literal["new", "active", "moderate", "dormant", "lost"]
@@ -54,3 +62,19 @@ class Outgoing(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, from_attributes=True, validate_by_name=True, validate_by_alias=True
     )
+
+
+class Problem(Outgoing):
+    """What was wrong, and with which field."""
+
+    code: str = Field(examples=["empty_id"])
+    field: str | None
+    message: str
+    current: dict[str, JsonValue] | None = None
+    reference: str | None = None
+
+
+class ErrorOut(Outgoing):
+    """The one form of every error."""
+
+    error: Problem

@@ -7,7 +7,8 @@ Any other snake_case name is accepted and counted too. Source: SPEC section 4, O
 import re
 from dataclasses import dataclass
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+NAME_PATTERN = "^[a-z][a-z0-9_]{0,99}$"
+_NAME = re.compile(NAME_PATTERN.strip("^$"))
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ MATRIX = {
     ("POST", "/api/oracle/run-requests"): "admin",
     ("GET", "/api/oracle/run-requests"): "admin",
     ("GET", "/api/oracle/run-requests/{request_id}"): "admin",
+    ("GET", "/api/oracle/openapi.json"): "admin",
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
     # Open on the machine itself only: tests/panel/test_overview.py.
@@ -103,5 +104,5 @@ def test_a_route_that_names_no_scope_does_not_start(store: Store, settings: Sett
         auth.check_closed(app)
 
 
-def test_no_route_describes_the_others(client: httpx.Client) -> None:
+def test_no_route_describes_the_others_to_everybody(client: httpx.Client) -> None:
     assert {client.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")} == {404}
