@@ -4,8 +4,9 @@ Budgets hold on an idle machine. What other programs took of it meanwhile is mea
 nothing is added, otherwise the budget grows by as much as they left too little.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +26,7 @@ from oracle_lib.simulate import Academy, load
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import actions, messages, segments
 from oracle_lib.tell import lineage
-from tests.conftest import home_folder
+from tests.conftest import FULL, home_folder
 from tests.pipelines.installation import Up
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("up")]
@@ -35,6 +36,7 @@ FRESH_SECONDS = 30.0
 # However busy the machine is, what takes longer is broken.
 _NEVER_MORE = 90.0
 USER = "newcomer"
+STRANGERS, EVERY_SECONDS = (60, 4.0) if FULL else (20, 2.0)
 
 
 class Load:
@@ -169,6 +171,31 @@ def test_an_approval_is_delivered_within_seconds_and_its_lineage_is_whole(runnin
     assert titles["event"] == "signup"
     assert titles["rule"] == "welcome, version 1"
     assert titles["outcome"] == "Converted"
+
+
+def test_event_to_proposal_p95_is_within_its_budget(running: Running) -> None:
+    others = running.others()
+    posted, proposed = {}, {}
+    for number in range(STRANGERS):
+        user = f"stranger-{number}"
+        running.post(user, "signup")
+        posted[user] = running.time()
+        time.sleep(EVERY_SECONDS)
+        _note_proposed(running, posted, proposed)
+    running.until(lambda: _note_proposed(running, posted, proposed))
+    took = sorted((proposed[user] - at).total_seconds() for user, at in posted.items())
+    p95, allowed = took[math.ceil(0.95 * len(took)) - 1], others.allowed(FRESH_SECONDS)
+    print(f"event to proposal: median {took[len(took) // 2]:.1f} s, p95 {p95:.1f} s, allowed {allowed:.1f} s")
+    assert p95 < allowed
+
+
+def _note_proposed(running: Running, posted: Collection[str], proposed: dict[str, datetime]) -> bool:
+    """Note when an action was first seen for each user; say whether there is one for each."""
+    with running.store.transaction() as conn:
+        waiting = sa.select(actions.c.user_id, sa.func.clock_timestamp()).where(actions.c.user_id.in_(posted))
+        for user, moment in conn.execute(waiting):
+            proposed.setdefault(user, moment)
+    return len(proposed) == len(posted)
 
 
 def _pending(running: Running, user: str) -> str | None:

@@ -15,6 +15,7 @@ from tests import world
 from tests.conftest import FULL, NOW
 
 EVENTS = 100_000 if FULL else 6_000
+KEPT_BY_USER = (tables.user_days, tables.user_day_events, tables.activity)
 
 
 def test_incremental_equals_rebuild_with_late_duplicate_and_disordered_events(
@@ -55,6 +56,28 @@ def test_days_without_a_run_leave_no_trace(store: Store, seed: int, skipped_days
         world.run_stages(conn, later, everyone=True)
         assert world.state(conn) == incremental
         conn.rollback()
+
+
+def test_a_late_event_changes_exactly_the_day_it_touches(store: Store, now: datetime) -> None:
+    with store.transaction() as conn:
+        world.post(conn, list(world.events(3000, users=40, until=now, days=60, seed=11)), now)
+        world.run_stages(conn, now.date())
+    before = {table.name: versions(store, table) for table in KEPT_BY_USER}
+    late = now - timedelta(days=12)
+    with store.transaction() as conn:
+        assert world.post(conn, [world.event("u3", name, late) for name in ("quiz_pass", "whiteboard_used")], now) == 2
+        world.run_stages(conn, now.date())
+    changed = {table.name: versions(store, table) ^ before[table.name] for table in KEPT_BY_USER}
+    assert {row[:2] for row in changed["user_days"]} == {("u3", late.date())}
+    assert {row[:3] for row in changed["user_day_events"]} == {("u3", late.date(), "whiteboard_used")}
+    assert {row[0] for row in changed["activity"]} == {"u3"}
+
+
+def versions(store: Store, table: sa.Table) -> set[tuple[object, ...]]:
+    """The key of each row of a table and the transaction that wrote it: a row that was left alone keeps both."""
+    with store.transaction() as conn:
+        written = sa.literal_column("xmin::text")
+        return {tuple(row) for row in conn.execute(sa.select(*table.primary_key.columns, written).select_from(table))}
 
 
 @pytest.mark.parametrize("seed", range(3))
