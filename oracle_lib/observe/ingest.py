@@ -34,8 +34,8 @@ _ENSURE_USERS = sa.text(
     "INSERT INTO users (id) SELECT jsonb_array_elements_text(CAST(:ids AS jsonb)) ON CONFLICT DO NOTHING"
 )
 _MARK = sa.text(
-    "INSERT INTO dirty_user_days (user_id, day)"
-    " SELECT p ->> 0, CAST(p ->> 1 AS date) FROM jsonb_array_elements(CAST(:pairs AS jsonb)) AS p"
+    "INSERT INTO dirty_user_days (user_id, day) SELECT u, CAST(d.key AS date)"
+    " FROM jsonb_each(CAST(:users_by_day AS jsonb)) AS d, jsonb_array_elements_text(d.value) AS u"
 )
 _SEALED = Invalid("`timestamp` is on a day whose raw events are gone.", field="timestamp", code="too_old")
 _REUSED = Invalid("`messageId` was used for another event; the first is kept.", field="messageId", code="id_reused")
@@ -165,9 +165,11 @@ def _storable(text: str) -> str:
 
 def mark_dirty(conn: Connection, pairs: Iterable[tuple[str, date]]) -> None:
     """Ask for (user, day) pairs to be counted again: late events, corrections and erasure all come this way."""
-    rows = sorted({(user, day.isoformat()) for user, day in pairs})
-    if rows:
-        conn.execute(_MARK, {"pairs": msgspec.json.encode(rows).decode()})
+    users_by_day: dict[date, set[str]] = {}
+    for user, day in pairs:
+        users_by_day.setdefault(day, set()).add(user)
+    if users_by_day:
+        conn.execute(_MARK, {"users_by_day": msgspec.json.encode(users_by_day).decode()})
 
 
 def oldest_dirty(conn: Connection) -> datetime | None:
@@ -182,6 +184,7 @@ def store(conn: Connection, fresh: Sequence[Event], received_at: datetime) -> No
         return
     people = msgspec.json.encode(sorted({event.user_id for event in fresh})).decode()
     conn.execute(_ENSURE_USERS, {"ids": people})
+    received = received_at.isoformat()  # once, not for each row
     driver = cast("psycopg.Connection", conn.connection.driver_connection)
     with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
         for event in fresh:
@@ -194,7 +197,7 @@ def store(conn: Connection, fresh: Sequence[Event], received_at: datetime) -> No
                     event.source,
                     event.session_id,
                     event.created_at,
-                    received_at,
+                    received,
                     event.amount,
                     event.seconds,
                     event.course_id,

@@ -294,6 +294,8 @@ def _reference(facts: dict[str, object], name: str) -> str | None:
     value = facts.get(name)
     if value is None:
         return None
+    if isinstance(value, str) and _ORDINARY(value):
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
