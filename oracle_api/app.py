@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from oracle_api import auth, document, errors
-from oracle_api.deps import Edge
+from oracle_api.deps import Edge, asked_once
 from oracle_api.errors import LastResort
 from oracle_api.headers import SecurityHeaders
 from oracle_api.limits import BodyLimit
@@ -71,7 +71,9 @@ def create_app(store: Store, settings: Settings) -> FastAPI:
     app = FastAPI(title="ORACLE", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.edge = Edge.of(store, settings)
     for router in _KEYED:
-        app.include_router(router, dependencies=[Depends(auth.presented)], responses=document.ERRORS)
+        app.include_router(
+            router, dependencies=[Depends(auth.presented), Depends(asked_once)], responses=document.ERRORS
+        )
     for router in _OPEN:
         app.include_router(router)
     errors.install(app)

@@ -22,7 +22,7 @@ from oracle_api.rates import Rates
 from oracle_api.remembered import Remembered
 from oracle_lib import access, clock
 from oracle_lib.access import Caller, Presented
-from oracle_lib.errors import Transient
+from oracle_lib.errors import Invalid, Transient
 from oracle_lib.observe import tail, tracking_plan
 from oracle_lib.observe.tail import Tail
 from oracle_lib.observe.tracking_plan import Plan
@@ -87,6 +87,16 @@ async def connection(request: Request) -> AsyncIterator[Connection]:
             yield conn
     finally:
         here.turns.release()
+
+
+async def asked_once(request: Request) -> None:
+    """Refuse a query parameter that is given twice: which of the two is meant is anybody's guess."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in request.query_params:
+        if given.count(name) > 1:
+            raise Invalid(
+                f"`{name[:60]}` is given {given.count(name)} times; give it once.", field=name[:60], code="repeated"
+            )
 
 
 async def now() -> datetime:

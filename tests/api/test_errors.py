@@ -99,6 +99,17 @@ def test_more_events_than_a_batch_may_have_are_refused(client: httpx.Client) -> 
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many")
 
 
+def test_a_parameter_that_is_given_twice_or_is_no_time_is_refused_by_name(client: httpx.Client) -> None:
+    for asked, field in (("userId=u1&userId=u2", "userId"), ("since=1730000000", "since")):
+        answer = client.get(f"/api/oracle/events?{asked}")
+        assert (answer.status_code, answer.json()["error"]["field"]) == (422, field)
+
+
+def test_a_method_that_is_not_served_is_answered_with_those_that_are(client: httpx.Client) -> None:
+    answer = client.post("/api/oracle/tracking-plan/login")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, PUT")
+
+
 def test_an_unforeseen_error_says_nothing_but_a_reference(client: httpx.Client, store: Store) -> None:
     with store.transaction() as conn:
         conn.exec_driver_sql("ALTER TABLE oracle.users RENAME TO users_elsewhere")
