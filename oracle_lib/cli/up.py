@@ -41,7 +41,6 @@ class Installation:
         """Return what to open, one line each."""
         return [
             f"API and panel   {services.api_url(self.settings)}/admin/oracle",
-            f"API docs        {services.api_url(self.settings)}/docs",
             f"Dagster         {services.dagster_url(self.settings)}",
         ]
 

@@ -43,9 +43,11 @@ def event(number: int) -> dict[str, object]:
     return {"userId": f"u{number % 997}", "event": "lesson_complete", "messageId": f"m{number}", "source": "web"}
 
 
-def deliver(address: str, key: str, numbers: Iterable[int], *, batch: int, clients: int, until: float) -> Log:
+def deliver(
+    address: str, key: str, numbers: Iterable[int], log: Log, *, batch: int, clients: int, until: float
+) -> None:
     """Send the events of `numbers` in batches from several threads until each was answered with 2xx."""
-    log, waiting = Log(), Queue[list[int]]()
+    waiting = Queue[list[int]]()
     listed = list(numbers)
     for start in range(0, len(listed), batch):
         waiting.put(listed[start : start + batch])
@@ -64,7 +66,6 @@ def deliver(address: str, key: str, numbers: Iterable[int], *, batch: int, clien
         thread.start()
     for thread in threads:
         thread.join()
-    return log
 
 
 def _insist(client: httpx.Client, numbers: list[int], log: Log, until: float) -> None:

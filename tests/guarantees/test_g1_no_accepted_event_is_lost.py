@@ -20,14 +20,12 @@ from oracle_lib.storage.migrate import migrate
 from oracle_lib.storage.tables import events
 from tests.api.conftest import make_key
 from tests.conftest import FULL
-from tests.guarantees.events_client import deliver
+from tests.guarantees.events_client import Log, deliver
 from tests.guarantees.receiver import Receiver, api
 
 EVENTS, KILLS, RESTARTS = (1_000_000, 20, 5) if FULL else (50_000, 5, 1)
 AGAIN = EVENTS // 20
 SINGLES = EVENTS // 100
-# Seconds between blows: all of them have to fall while events are sent.
-PACE = 2.0 if FULL else 0.3
 GIVE_UP_SECONDS = 3_000 if FULL else 150
 
 
@@ -46,22 +44,27 @@ def stored(store: Store) -> list[str]:
 
 
 class Blows(threading.Thread):
-    """Kills the API and PostgreSQL so many times, at random moments, until it is told to stop; counts the blows."""
+    """Kills the API and PostgreSQL so many times, each when a random number of events is answered; counts the blows."""
 
-    def __init__(self, receiver: Receiver, server: EmbeddedServer, *, kills: int, restarts: int, pace: float) -> None:
+    def __init__(
+        self, receiver: Receiver, server: EmbeddedServer, log: Log, *, kills: int, restarts: int, among: int
+    ) -> None:
         super().__init__()
         self.dealt = 0
-        self._receiver, self._server, self._pace = receiver, server, pace
-        self._rnd = random.Random(1)
+        self._receiver, self._server, self._log = receiver, server, log
+        rnd = random.Random(1)
         self._blows = ["api"] * kills + ["postgres"] * restarts
-        self._rnd.shuffle(self._blows)
+        rnd.shuffle(self._blows)
+        # The last one falls among the single events, which are sent after the batches.
+        self._moments = [*sorted(rnd.randrange(among) for _ in self._blows[1:]), among - SINGLES // 2]
         self._done = threading.Event()
 
     def run(self) -> None:
-        """Deal one blow after the other, `pace` seconds apart on average."""
-        for blow in self._blows:
-            if self._done.wait(self._rnd.uniform(0.4, 1.6) * self._pace):
-                return
+        """Deal one blow after the other."""
+        for blow, moment in zip(self._blows, self._moments, strict=True):
+            while len(self._log.acknowledged) < moment:
+                if self._done.wait(0.005):
+                    return
             if blow == "api":
                 self._receiver.kill()
                 self._receiver.start()
@@ -82,27 +85,25 @@ def test_every_acknowledged_event_is_stored_once_through_kills_of_api_and_databa
         migrate(conn)
         key = make_key(conn, "events:write")
     receiver = Receiver(api, store.url)
-    blows = Blows(receiver, durable, kills=KILLS, restarts=RESTARTS, pace=PACE)
+    log, again = Log(), Log()
+    blows = Blows(receiver, durable, log, kills=KILLS, restarts=RESTARTS, among=EVENTS)
     blows.start()
     until = time.monotonic() + GIVE_UP_SECONDS
-    batches = deliver(receiver.address, key, range(SINGLES, EVENTS), batch=200, clients=4, until=until)
-    singles = deliver(receiver.address, key, range(SINGLES), batch=1, clients=8, until=until)
+    deliver(receiver.address, key, range(SINGLES, EVENTS), log, batch=200, clients=4, until=until)
+    deliver(receiver.address, key, range(SINGLES), log, batch=1, clients=8, until=until)
     blows.end()
-    again = deliver(receiver.address, key, range(EVENTS - AGAIN, EVENTS), batch=200, clients=2, until=until)
+    deliver(receiver.address, key, range(EVENTS - AGAIN, EVENTS), again, batch=200, clients=2, until=until)
     receiver.kill()
     kept = stored(store)
     store.close()
-    print(
-        f"{EVENTS:,} events, {blows.dealt} blows, {batches.unanswered + singles.unanswered} requests without an answer"
-    )
+    print(f"{EVENTS:,} events, {blows.dealt} blows, {log.unanswered:,} requests without an answer")
     assert blows.dealt == KILLS + RESTARTS
-    acknowledged = batches.acknowledged | singles.acknowledged
-    assert len(acknowledged) == EVENTS
-    assert acknowledged - set(kept) == set()
+    assert len(log.acknowledged) == EVENTS
+    assert log.acknowledged - set(kept) == set()
     assert len(kept) == EVENTS
     assert (again.accepted, again.duplicate) == (0, AGAIN)
-    assert batches.unanswered + singles.unanswered > 0
-    assert set(batches.refused) | set(singles.refused) <= {503}
+    assert log.unanswered > 0
+    assert set(log.refused) <= {503}
 
 
 def test_control_a_receiver_that_answers_before_it_stores_loses_events(durable: EmbeddedServer) -> None:
@@ -112,9 +113,10 @@ def test_control_a_receiver_that_answers_before_it_stores_loses_events(durable: 
     receiver = Receiver(
         lambda port: [sys.executable, "-m", "tests.guarantees.acknowledging_early", store.url, str(port)], store.url
     )
-    blows = Blows(receiver, durable, kills=3, restarts=0, pace=0.7)
+    log = Log()
+    blows = Blows(receiver, durable, log, kills=3, restarts=0, among=60_000)
     blows.start()
-    log = deliver(receiver.address, "none", range(60_000), batch=200, clients=2, until=time.monotonic() + 60)
+    deliver(receiver.address, "none", range(60_000), log, batch=200, clients=2, until=time.monotonic() + 60)
     blows.end()
     time.sleep(1.0)
     receiver.kill()
