@@ -5,8 +5,10 @@ learn and pandas are imported where they are used: most of what imports this fil
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from oracle_lib.analyze.measures import Metrics, measure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +17,6 @@ MIN_ROWS = 200
 MIN_POSITIVES = 30
 # A model that ranks no better than this is not worth acting on.
 MIN_AUC = 0.55
-_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -24,32 +25,6 @@ class Curve:
 
     intercept: float
     slope: float
-
-
-@dataclass(frozen=True)
-class Bin:
-    """A calibration bin: its rows, their mean prediction and the share that churned."""
-
-    rows: int
-    predicted: float
-    observed: float
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """A backtest on the latest moments. AUC 0.5 is chance; Brier and calibration error: smaller is better."""
-
-    rows: int
-    positives: int
-    base_rate: float
-    auc: float
-    brier: float
-    calibration_error: float
-    bins: tuple[Bin, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -86,30 +61,6 @@ def fit(rows: "pd.DataFrame") -> Fitted:
     holds = metrics.auc >= MIN_AUC and curve.slope > 0
     note = "Holds on the latest weeks." if holds else f"Held back: AUC {metrics.auc:.3f}, slope {curve.slope:.3f}."
     return Fitted(curve, metrics, holds, note)
-
-
-def measure(predicted: Any, churned: Any) -> Metrics:
-    """Measure predictions (0-1) against what happened (0 or 1); both one-dimensional and of one length."""
-    import numpy as np
-    from sklearn.metrics import brier_score_loss, roc_auc_score
-
-    outcome = np.asarray(churned, dtype=float)
-    order = np.argsort(predicted, kind="stable")
-    bins = tuple(
-        Bin(len(part), float(np.mean(predicted[part])), float(np.mean(outcome[part])))
-        for part in np.array_split(order, _BINS)
-        if len(part)
-    )
-    error = sum(one.rows * abs(one.predicted - one.observed) for one in bins) / len(outcome)
-    return Metrics(
-        rows=len(outcome),
-        positives=int(outcome.sum()),
-        base_rate=float(outcome.mean()),
-        auc=float(roc_auc_score(outcome, predicted)),
-        brier=float(brier_score_loss(outcome, predicted)),
-        calibration_error=float(error),
-        bins=bins,
-    )
 
 
 def _cuts(count: int) -> tuple[int, int]:

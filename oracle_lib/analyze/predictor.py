@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.analyze import backtest
 from oracle_lib.analyze.features import acted_between_expr, state_expr
+from oracle_lib.analyze.measures import Metrics
 from oracle_lib.observe import moments
 from oracle_lib.observe.moments import Moments, OneDay
 from oracle_lib.settings import Settings
@@ -46,7 +47,7 @@ class TrainReport:
     version: int | None
     rows: int
     positives: int
-    metrics: backtest.Metrics | None
+    metrics: Metrics | None
     note: str
 
 

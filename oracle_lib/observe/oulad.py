@@ -124,7 +124,7 @@ def _presentations(rows: list[Row], assessments: dict[str, _Assessment]) -> dict
             raise row.wrong("module_presentation_length", "is missing")
         found[row.course_id] = _Presentation(
             title=f"{row.text('code_module')} {row.text('code_presentation')}",
-            starts_on=_starts_on(row),
+            starts_on=starts_on(row),
             days=days,
             lessons=_lessons(sorted(lessons[row.course_id])),
         )
@@ -140,7 +140,8 @@ def _lessons(due: list[tuple[float, str, str]]) -> tuple[Lesson, ...]:
     return tuple(found)
 
 
-def _starts_on(row: Row) -> date:
+def starts_on(row: Row) -> date:
+    """Return the day from which the days of a row's presentation count, by convention. Raises `Invalid`."""
     presentation = row.text("code_presentation")
     year, letter = presentation[:-1], presentation[-1]
     if letter not in _STARTS or not (year.isascii() and year.isdigit() and len(year) == 4):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from oracle_lib.analyze import backtest
+from oracle_lib.analyze import measures
 from oracle_lib.analyze.predictor import AT_RISK_DAYS
 from oracle_lib.clock import DAY
 from oracle_lib.storage.tables import models, predictions
@@ -43,8 +43,8 @@ def at_risk(life: Life) -> AtRisk:
 
 
 def test_predictions_rank_who_leaves_as_well_as_promised(at_risk: AtRisk) -> None:
-    told = backtest.measure(at_risk.predicted, at_risk.churned)
-    baseline = backtest.measure(at_risk.silent_days / AT_RISK_DAYS, at_risk.churned)
+    told = measures.measure(at_risk.predicted, at_risk.churned)
+    baseline = measures.measure(at_risk.silent_days / AT_RISK_DAYS, at_risk.churned)
     print(f"AUC {told.auc:.3f} on {told.rows} users, {told.positives} left; days of silence alone {baseline.auc:.3f}")
     assert told.rows > 500
     assert told.positives > 100
@@ -53,7 +53,7 @@ def test_predictions_rank_who_leaves_as_well_as_promised(at_risk: AtRisk) -> Non
 
 
 def test_predictions_mean_what_they_say(at_risk: AtRisk) -> None:
-    told = backtest.measure(at_risk.predicted, at_risk.churned)
+    told = measures.measure(at_risk.predicted, at_risk.churned)
     bins = ", ".join(f"{one.predicted:.2f}/{one.observed:.2f}" for one in told.bins)
     print(f"calibration error {told.calibration_error:.3f}, Brier {told.brier:.3f}; predicted/observed {bins}")
     assert told.calibration_error < 0.08
@@ -63,6 +63,6 @@ def test_predictions_mean_what_they_say(at_risk: AtRisk) -> None:
 def test_the_backtest_promised_what_came(life: Life, at_risk: AtRisk) -> None:
     with life.store.transaction() as conn:
         kept = conn.scalar(sa.select(models.c.metrics).where(models.c.status == "promoted"))
-    came = backtest.measure(at_risk.predicted, at_risk.churned)
+    came = measures.measure(at_risk.predicted, at_risk.churned)
     print(f"backtest AUC {kept['auc']:.3f}, calibration error {kept['calibration_error']:.3f}")
     assert abs(kept["auc"] - came.auc) < 0.06
