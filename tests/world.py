@@ -22,6 +22,7 @@ DERIVED = (
     tables.user_days,
     tables.user_day_events,
     tables.user_lessons,
+    tables.habits,
     tables.activity,
     tables.segments,
     tables.predictions,

@@ -10,9 +10,10 @@ from datetime import timedelta
 import ibis
 
 from oracle_lib.observe.activity import activity_expr, progress_expr
+from oracle_lib.observe.habits import habits_expr
 from oracle_lib.observe.moments import Moments
 from oracle_lib.storage.relations import relation
-from oracle_lib.storage.tables import activity, user_days, users
+from oracle_lib.storage.tables import activity, habits, user_days, users
 
 # A user who never acted is as silent as their profile is old; the day they joined counts as the last sign of life.
 _SECONDS_A_DAY = 86400.0
@@ -21,27 +22,33 @@ _SECONDS_A_DAY = 86400.0
 def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: bool = False) -> ibis.Table:
     """Return one row a moment and user who had joined by its end: activity and what follows from it.
 
-    Adds to the columns of `activity`: `as_of`, `joined_on`; `days_joined` and `days_silent` in whole days; `recency`,
-    the time since the last own act in days, with its fraction. `current` reads the table `activity`, which must stand
-    for the one moment; otherwise the windows are worked out from `user_days`. `only` (user_id) limits the users.
+    Adds to the columns of `activity` and `habits`: `as_of`, `joined_on`; `traits` as they are now; `days_joined` and
+    `days_silent` in whole days; `recency`, the time since the last own act in days, with its fraction. `current` reads
+    the two tables, which must stand for the one moment; otherwise everything is worked out from `user_days`. `only`
+    (user_id) limits the users.
     """
-    parts = [activity_expr(moments, only), progress_expr(moments, only)]
-    return _state(moments, only, [moments.attach(relation(activity))] if current else parts)
+    if current:
+        return _state(moments, only, [moments.attach(relation(table)) for table in (activity, habits)])
+    parts = [activity_expr(moments, only), progress_expr(moments, only), habits_expr(moments, only)]
+    return _state(moments, only, parts)
 
 
 def levels_state_expr(moments: Moments) -> ibis.Table:
-    """Return `state_expr` as far as levels stand on it: without progress, which costs as much again."""
+    """Return `state_expr` as far as levels and silence go: without progress and habits, which cost as much again."""
     return _state(moments, None, [activity_expr(moments)])
 
 
 def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table]) -> ibis.Table:
     people = relation(users)
     people = people.select(
-        user_id=people.id, profile_joined_on=people.joined_at.date(), profile_made_on=people.created_at.date()
+        user_id=people.id,
+        profile_joined_on=people.joined_at.date(),
+        profile_made_on=people.created_at.date(),
+        traits=people.traits,
     )
     if only is not None:
         people = people.semi_join(only, "user_id")
-    people = moments.attach(people).select("as_of", "user_id", "profile_joined_on", "profile_made_on")
+    people = moments.attach(people).select("as_of", "user_id", "traits", "profile_joined_on", "profile_made_on")
     state = people
     for part in parts:
         state = state.left_join(part, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
@@ -54,7 +61,7 @@ def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table
         days_joined=_days_between(state.joined_on, state.as_of),
         days_silent=_days_between(seen_on, state.as_of),
         recency=(_epoch(state.as_of) + _SECONDS_A_DAY - last_act) / _SECONDS_A_DAY,
-        **{name: state[name].fill_null(0) for name in _COUNTS},
+        **{name: state[name].fill_null(0) for name in _COUNTS if name in state.columns},
     )
 
 
@@ -76,4 +83,6 @@ def _epoch(day: ibis.Value) -> ibis.Value:
 
 
 # Counts are unknown for a user without any event only in the sense that they are zero.
-_COUNTS = tuple(column.name for column in activity.columns if column.server_default is not None)
+_COUNTS = tuple(
+    column.name for table in (activity, habits) for column in table.columns if column.server_default is not None
+)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.analyze import backtest
-from oracle_lib.analyze.features import acted_between_expr, state_expr
+from oracle_lib.analyze.features import acted_between_expr, levels_state_expr, state_expr
 from oracle_lib.analyze.measures import Metrics
 from oracle_lib.observe import moments
 from oracle_lib.observe.moments import Moments, OneDay
@@ -198,7 +198,7 @@ def _training_rows(conn: Connection, days: list[date], horizon: timedelta) -> "p
 
 def training_expr(looked_back: Moments, horizon: timedelta) -> ibis.Table:
     """Return training rows: nothing in a row but its label knows what came after its moment."""
-    state = state_expr(looked_back)
+    state = levels_state_expr(looked_back)
     at_risk = state.filter((state.days_silent < AT_RISK_DAYS) & state.last_active_at.notnull())
     at_risk = at_risk.select("as_of", "user_id", "recency")
     came_back = acted_between_expr(looked_back, horizon)

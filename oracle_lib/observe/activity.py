@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.clock import DAY, start_of
 from oracle_lib.observe import catalogue
+from oracle_lib.observe.habits import habits_expr
 from oracle_lib.observe.moments import DISTANCES, Moments, OneDay
 from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
@@ -24,6 +25,7 @@ from oracle_lib.storage.tables import (
     WINDOWS,
     activity,
     events,
+    habits,
     lessons,
     user_day_events,
     user_days,
@@ -67,10 +69,10 @@ def rollup(conn: Connection) -> RollupReport:
 
 
 def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> ActivityReport:
-    """Bring `activity` to the end of `as_of` and queue the users it touched for the classifier.
+    """Bring `activity` and `habits` to the end of `as_of` and queue the users it touched for the classifier.
 
-    `everyone` works all users out from `user_days`: the full rebuild, which gives the same rows. Progress does not move
-    with time, so it is worked out only for users whose days changed.
+    `everyone` works all users out from `user_days`: the full rebuild, which gives the same rows. Progress and habits do
+    not move with time, so they are worked out only for users whose days or profile changed.
     """
     lock(conn, activity.name)
     work = queue.take_users(conn, "activity")
@@ -82,10 +84,12 @@ def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> Activit
     done = publish(conn, activity, windows, key=("user_id",), scope=work.scope)
     courses = progress_expr(OneDay(as_of), changed.users).drop("as_of")
     progressed = overwrite(conn, activity, courses, key=("user_id",))
+    habit = habits_expr(OneDay(as_of), changed.users).drop("as_of")
+    formed = publish(conn, habits, habit, key=("user_id",), scope=changed.scope)
     queue.set_stands_for(conn, "activity", as_of)
     # A new day moves everybody's distance from what they last did.
     queue.hand_on(conn, "segments", work if before == as_of else queue.EVERYONE)
-    return ActivityReport(as_of=as_of, users=done.seen, written=done.written + progressed.written)
+    return ActivityReport(as_of=as_of, users=done.seen, written=done.written + progressed.written + formed.written)
 
 
 def user_days_expr(first: date, end: date, pairs: ibis.Table | None = None) -> ibis.Table:

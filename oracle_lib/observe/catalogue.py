@@ -65,6 +65,8 @@ ACTED = tuple(kind.name for kind in KINDS.values() if kind.acted)
 PASSIVE = tuple(kind.name for kind in KINDS.values() if not kind.acted)
 PRICED = tuple(kind.name for kind in KINDS.values() if "amount" in kind.reads)
 TIMED = tuple(kind.name for kind in KINDS.values() if "timeSpent" in kind.reads)
+# In which form somebody learned: names without a column of their own, which count as no activity.
+STYLES = {"video_watched": "visual", "audio_played": "audio", "article_read": "reading", "exercise_done": "doing"}
 COMMUNITY = ("community_post", "community_comment")
 
 

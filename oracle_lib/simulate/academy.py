@@ -18,6 +18,7 @@ from oracle_lib.observe.catalogue import ACTED
 from oracle_lib.simulate import campus, people, roster, rows
 from oracle_lib.simulate.behaviour import visits
 from oracle_lib.simulate.bodies import render
+from oracle_lib.simulate.forms import forms
 from oracle_lib.simulate.letters import letters
 from oracle_lib.simulate.people import People, Truth
 from oracle_lib.simulate.rows import NAMES, NONE, Rows
@@ -63,7 +64,9 @@ class Academy:
             rng = np.random.default_rng([seed, first])
             block = people.draw(first, min(_BLOCK, users - first), days, rng)
             found = visits(block, start, days + FUTURE_DAYS, rng)
-            events = rows.joint([*study(block, found, rng), *letters(block, start, days + FUTURE_DAYS, rng)])
+            studied = rows.joint(study(block, found, rng))
+            learned = forms(block, studied, rng.spawn(1)[0])
+            events = rows.joint([studied, *learned, *letters(block, start, days + FUTURE_DAYS, rng)])
             numbered = np.where(events.session == NONE, NONE, events.session + sessions)
             parts.append(replace(events, user=events.user + np.int32(first), session=numbered.astype(np.int32)))
             blocks.append(block)

@@ -11,10 +11,12 @@ from datetime import date
 import numpy as np
 from numpy.random import Generator
 
+from oracle_lib.observe import catalogue
 from oracle_lib.simulate import campus
 
 NEVER = 1_000_000
 CHANNELS = ("email", "dm", "push")
+STYLES = tuple(catalogue.STYLES.values())
 GOALS = ("career_change", "promotion", "certificate", "hobby")
 ZONES = (
     "America/New_York",
@@ -60,6 +62,9 @@ class People:
     upgrades: np.ndarray
     buys: np.ndarray
     refunds: np.ndarray
+    style: np.ndarray
+    tells_goal: np.ndarray
+    tells_style: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rate)
@@ -71,7 +76,7 @@ class Truth:
 
     `churned_on` is the first day the user is gone for good or until `returned_on`; the days before it fade.
     `rate` is the probability to come on a usual day, `usual_hour` local, `response` how much more than the average
-    user this one reacts on (email, dm, push): 1 is average.
+    user this one reacts on (email, dm, push): 1 is average. `goal` and `style` are what some of them tell.
     """
 
     user_id: np.ndarray
@@ -83,6 +88,8 @@ class Truth:
     usual_hour: np.ndarray
     time_zone: np.ndarray
     response: np.ndarray
+    goal: np.ndarray
+    style: np.ndarray
 
 
 def user_id(number: int) -> str:
@@ -102,6 +109,8 @@ def draw(first: int, count: int, days: int, rng: Generator) -> People:
     returned = np.where(rng.random(count) < 0.14, churned + rng.integers(20, 60, count), NEVER)
     buys = np.where(lead | (rng.random(count) < 0.3), NEVER, joined + rng.geometric(0.25, count) - 1)
     early = churned - buys
+    # Of a stream of their own, so that everything else is drawn as it is without them.
+    tastes = rng.spawn(1)[0]
     return People(
         first=first,
         joined=joined,
@@ -127,6 +136,9 @@ def draw(first: int, count: int, days: int, rng: Generator) -> People:
         upgrades=rng.random(count) < 0.12,
         buys=buys,
         refunds=(rng.random(count) < 0.35) & (early > 0) & (early < 14),
+        style=tastes.integers(0, len(STYLES), count),
+        tells_goal=tastes.random(count) < 0.7,
+        tells_style=tastes.random(count) < 0.25,
     )
 
 
@@ -160,4 +172,6 @@ def truth(blocks: list[People], start: date) -> Truth:
         usual_hour=joint("hour"),
         time_zone=np.array(ZONES)[joint("zone")],
         response=joint("response"),
+        goal=np.array(GOALS)[joint("goal")],
+        style=np.array(STYLES)[joint("style")],
     )

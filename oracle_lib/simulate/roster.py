@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 from oracle_lib.clock import start_of
-from oracle_lib.simulate.people import CHANNELS, GOALS, ZONES, People, user_id
+from oracle_lib.simulate.people import CHANNELS, GOALS, STYLES, ZONES, People, user_id
 
 # fmt: off
 _FIRST_NAMES = (
@@ -23,9 +23,9 @@ _LOCALES = ("en-US", "en-US", "pt-BR", "en-GB", "de-DE", "en-NG", "en-IN", "ja-J
 def profiles(block: People, start: date) -> list[dict[str, object]]:
     """Return one row a user of the block; days of the block count from `start`."""
     midnight = start_of(start)
-    facts = zip(block.joined_at.tolist(), block.zone.tolist(), block.goal.tolist(), block.consent.tolist(), strict=True)
+    facts = zip(block.joined_at.tolist(), block.zone.tolist(), _traits(block), block.consent.tolist(), strict=True)
     found: list[dict[str, object]] = []
-    for number, (joined_at, zone, goal, consent) in enumerate(facts, block.first):
+    for number, (joined_at, zone, traits, consent) in enumerate(facts, block.first):
         first, last = _name(number)
         found.append(
             {
@@ -36,11 +36,21 @@ def profiles(block: People, start: date) -> list[dict[str, object]]:
                 "time_zone": ZONES[zone],
                 "locale": _LOCALES[zone],
                 "joined_at": midnight + timedelta(seconds=joined_at),
-                "traits": {"goal": GOALS[goal]},
+                "traits": traits,
                 "consent": dict(zip(CHANNELS, consent, strict=True)),
             }
         )
     return found
+
+
+def _traits(block: People) -> list[dict[str, str]]:
+    """Return what each user told of themselves when they were asked: some answer, some do not."""
+    goals = [{"goal": GOALS[goal]} if told else {} for goal, told in zip(block.goal, block.tells_goal, strict=True)]
+    styles = [
+        {"learningStyle": STYLES[style]} if told else {}
+        for style, told in zip(block.style, block.tells_style, strict=True)
+    ]
+    return [goal | style for goal, style in zip(goals, styles, strict=True)]
 
 
 def _name(number: int) -> tuple[str, str]:

@@ -4,9 +4,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from oracle_lib.observe.catalogue import KINDS
+from oracle_lib.observe.catalogue import KINDS, STYLES
 
-NAMES = tuple(KINDS)
+NAMES = (*KINDS, *STYLES)
 _PLACE = {name: place for place, name in enumerate(NAMES)}
 NONE = -1
 

@@ -13,6 +13,7 @@ from oracle_lib.analyze.classifier import segment_expr
 from oracle_lib.analyze.features import state_expr
 from oracle_lib.analyze.predictor import Model, risk_expr
 from oracle_lib.observe import activity
+from oracle_lib.observe.habits import habits_expr
 from oracle_lib.observe.moments import OneDay
 from oracle_lib.storage import tables
 from oracle_lib.storage.embedded import EmbeddedServer
@@ -22,8 +23,24 @@ from tests import world
 from tests.conftest import NOW, fresh_database
 from tests.second_engine import copied
 
-READ = (tables.events, tables.users, tables.user_days, tables.user_lessons, tables.activity, tables.lessons)
+READ = (
+    tables.events,
+    tables.users,
+    tables.user_days,
+    tables.user_day_events,
+    tables.user_lessons,
+    tables.habits,
+    tables.activity,
+    tables.lessons,
+)
 AS_OF = date(2026, 3, 4)
+PROFILES = [
+    ("America/New_York", {"goal": "hobby", "learningStyle": "audio"}),
+    ("Asia/Kolkata", {"goal": "fame", "learningStyle": "osmosis"}),
+    ("Australia/Sydney", {"persona": "teacher", "goal": "hobby"}),
+    ("Nowhere/Atall", {"persona": "", "goal": 7, "learningStyle": None}),
+    ("Europe/Berlin", {"persona": ["a"], "goal": {"b": "c"}}),
+]
 MODEL = Model(id="00000000-0000-7000-8000-000000000000", version=1, intercept=-2.5, slope=1.1)
 
 
@@ -43,6 +60,9 @@ def academy(server: EmbeddedServer) -> Iterator[Connection]:
                 ],
             )
             world.post(conn, list(world.events(5000, users=150, until=NOW, days=100, seed=11)), NOW)
+            for number, (zone, traits) in enumerate(PROFILES):
+                named = tables.users.c.id.like(f"u%{number}")
+                conn.execute(sa.update(tables.users).where(named).values(time_zone=zone, traits=traits))
             world.run_stages(conn, AS_OF)
             yield conn
         store.close()
@@ -61,6 +81,7 @@ EXPRESSIONS: dict[str, Callable[[], ibis.Table]] = {
     "user_lessons": lambda: activity.user_lessons_expr(AS_OF - timedelta(days=100), AS_OF),
     "activity": lambda: activity.activity_expr(OneDay(AS_OF)),
     "progress": lambda: activity.progress_expr(OneDay(AS_OF)),
+    "habits": lambda: habits_expr(OneDay(AS_OF)),
     "activity of a past day": lambda: activity.activity_expr(OneDay(AS_OF - timedelta(days=33))),
     "segments": lambda: segment_expr(state_expr(OneDay(AS_OF), current=True), world.SETTINGS),
     "segments of a past day": lambda: segment_expr(state_expr(OneDay(AS_OF - timedelta(days=20))), world.SETTINGS),

@@ -11,7 +11,7 @@ from oracle_lib.storage.tables.actions import (
     outcomes,
     suppressions,
 )
-from oracle_lib.storage.tables.activity import WINDOWS, activity, user_day_events, user_days, user_lessons
+from oracle_lib.storage.tables.activity import WINDOWS, activity, habits, user_day_events, user_days, user_lessons
 from oracle_lib.storage.tables.base import metadata
 from oracle_lib.storage.tables.catalogue import courses, lessons
 from oracle_lib.storage.tables.events import (
@@ -46,6 +46,7 @@ __all__ = [
     "event_keys",
     "event_tails",
     "events",
+    "habits",
     "imports",
     "insights",
     "lessons",

@@ -109,6 +109,30 @@ user_lessons = sa.Table(
     sa.Column("lesson_id", sa.Text, primary_key=True),
 )
 
+# What a user's days say of their habits, over all of them: `observe/habits.py`.
+HABITS = (
+    "mornings",
+    "afternoons",
+    "evenings",
+    "emails_sent",
+    "emails_answered",
+    "dms_sent",
+    "dms_answered",
+    "pushes_sent",
+    "pushes_answered",
+    "visual",
+    "audio",
+    "reading",
+    "doing",
+)
+habits = sa.Table(
+    "habits",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    *(_count(name) for name in HABITS),
+    postgresql_with=ROOM_FOR_SOME,
+)
+
 activity = sa.Table(
     "activity",
     metadata,

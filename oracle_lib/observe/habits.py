@@ -1,0 +1,72 @@
+"""What a user's days say of their habits: when they come, on which channel they answer, in which form they learn.
+
+Counts over all kept days. They do not move with time, so they are worked out only for users whose days or profile
+changed. A vote for a part of the day is a day's first own act, on the user's own clock: acts of one day are not
+independent. A zone's distance from UTC is its mean over the year, so that summer time changes nothing that was counted.
+"""
+
+from collections import defaultdict
+from datetime import datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo, available_timezones
+
+import ibis
+
+from oracle_lib.observe import catalogue
+from oracle_lib.observe.moments import Moments
+from oracle_lib.storage.relations import relation
+from oracle_lib.storage.tables import user_day_events, user_days, users
+
+# Part of the day -> its hours on the user's clock. The night says nothing: nobody wants to be written to then.
+DAY_PARTS = {"morning": (5, 12), "afternoon": (12, 17), "evening": (17, 24)}
+_DAY_MINUTES = 24 * 60
+
+
+def habits_expr(moments: Moments, only: ibis.Table | None = None) -> ibis.Table:
+    """Return the rows of `habits` as they stood at the end of each moment, with it in `as_of`; of `only` (user_id)."""
+    d, other, people = relation(user_days), relation(user_day_events), relation(users)
+    if only is not None:
+        d, other = d.semi_join(only, "user_id"), other.semi_join(only, "user_id")
+    people = people.select(user_id=people.id, away=_minutes_from_utc(people.time_zone))
+    d = moments.attach(d, "day").left_join(people, "user_id")
+    clock = (d.first_acted_at.epoch_seconds() // 60 + d.away) % _DAY_MINUTES
+    kept = d.group_by("as_of", "user_id").aggregate(
+        **{
+            f"{part}s": _int(d.count(where=(clock >= first * 60) & (clock < end * 60)))
+            for part, (first, end) in DAY_PARTS.items()
+        },
+        emails_sent=_int(d.email_sent.sum()),
+        emails_answered=_int(d.count(where=d.email_open + d.email_click > 0)),
+        dms_sent=_int(d.dm_sent.sum()),
+        dms_answered=_int(d.count(where=d.dm_read > 0)),
+    )
+    other = moments.attach(other, "day")
+    named = other.group_by("as_of", "user_id").aggregate(
+        pushes_sent=_int(other.n.sum(where=other.event == "push_sent")),
+        pushes_answered=_int(other.count(where=other.event == "push_open")),
+        **{style: _int(other.n.sum(where=other.event == name)) for name, style in catalogue.STYLES.items()},
+    )
+    both = kept.left_join(named, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
+    return both.mutate(**{name: _int(both[name]) for name in named.columns if name not in ("as_of", "user_id")})
+
+
+def _minutes_from_utc(zone: ibis.Value) -> ibis.Value:
+    """Return the distance of a zone from UTC in minutes; unknown for one that nobody knows."""
+    return ibis.cases(
+        *((zone.isin(names), ibis.literal(minutes)) for minutes, names in _zones().items()), else_=ibis.null("int32")
+    )
+
+
+@lru_cache
+def _zones() -> dict[int, tuple[str, ...]]:
+    """Return the names of all zones by their mean distance from UTC."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for name in sorted(available_timezones()):
+        zone = ZoneInfo(name)
+        distances = [datetime(2026, month, 1, 12, tzinfo=zone).utcoffset() for month in (1, 7)]
+        found[round(sum(one.total_seconds() for one in distances if one) / len(distances) / 60)].append(name)
+    return {minutes: tuple(names) for minutes, names in found.items()}
+
+
+def _int(value: ibis.Value) -> ibis.Value:
+    return value.fill_null(0).cast("int32")
