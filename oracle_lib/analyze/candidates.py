@@ -74,6 +74,11 @@ class Calibration:
     first: float
     last: float
 
+    @property
+    def now(self) -> dict[str, float]:
+        """Level and steepness as far as the trend is followed: what holds for moments after those of training."""
+        return {"level": self.level + self.trend * (1 + _FOLLOWED), "steepness": self.steepness}
+
     def apply(self, logits: "Array", moment: "Array") -> "Array":
         """Return probabilities."""
         import numpy as np
