@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     )
     new_days: int = Field(14, ge=1, description="Days after joining in which a user counts as new.")
     alumni_days: int = Field(60, ge=1, description="Days of silence after which a graduate counts as alumni.")
+    prediction_horizon_days: int = Field(
+        30, ge=1, le=180, description="Completion, upgrade and referral are predicted for so many days."
+    )
     churn_horizon_days: int = Field(14, ge=1, le=90, description="Churn = no activity of one's own in so many days.")
     value_high: int = Field(500, ge=0, description="LTV from which a user is of high value, in the currency.")
     value_medium: int = Field(100, ge=0, description="LTV from which a user is of medium value, in the currency.")

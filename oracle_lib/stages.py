@@ -10,7 +10,7 @@ imported where they are called: a run that only sends does not wait for the libr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -172,7 +172,7 @@ def retain(store: Store, window: Window, settings: Settings) -> RetentionReport 
         return module.retain(conn, window.today, settings.retention_days)
 
 
-def train(store: Store, week: Week, settings: Settings) -> TrainReport | Untouched:
+def train(store: Store, week: Week, settings: Settings) -> Sequence[TrainReport] | Untouched:
     """Train, backtest and promote; an older week trains nothing: what it would promote is already outdated.
 
     When a model is promoted everybody is queued to be scored by it, and `react` does so within seconds.
@@ -184,7 +184,7 @@ def train(store: Store, week: Week, settings: Settings) -> TrainReport | Untouch
         return OLDER
     with store.transaction() as conn:
         trained = predictor.train(conn, clock.newest_closed_day(week.now), settings=settings)
-        if trained.promoted:
+        if any(one.promoted for one in trained):
             queue.hand_on(conn, "predictions", queue.EVERYONE)
         return trained
 

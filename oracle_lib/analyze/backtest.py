@@ -1,94 +1,78 @@
-"""Fits the recency curve and measures it on moments it has not seen: older, later, latest.
+"""Lets the candidates compete for a target: fitted on older moments, measured on the latest, promoted or held back.
 
-The oldest six tenths of the moments fit the curve, the next two calibrate it (Platt), the latest two measure it. scikit
-learn and pandas are imported where they are used: most of what imports this file only scores.
+The older three quarters of the moments fit and calibrate, the latest quarter measures, and nothing is fitted again
+after that: what is promoted is what was measured. scikit-learn and pandas are imported where they are used.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from oracle_lib.analyze import candidates
+from oracle_lib.analyze.candidates import BLEND, BOOSTING, LOGISTIC, MARGIN, RECENCY, TIE, Candidate, Rows
 from oracle_lib.analyze.measures import Metrics, measure
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from oracle_lib.analyze.candidates import Array, Places
 
+MIN_MOMENTS = 3
 MIN_ROWS = 200
 MIN_POSITIVES = 30
 # A model that ranks no better than this is not worth acting on.
 MIN_AUC = 0.55
-
-
-@dataclass(frozen=True)
-class Curve:
-    """p = 1 / (1 + exp(-(intercept + slope * log(1 + recency)))), recency in days."""
-
-    intercept: float
-    slope: float
+_LATER_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fit: the curve and its backtest, whether it may be trusted, and why or why not."""
+    """A backtest: the best candidate and its figures, whether it may be trusted, and why or why not.
 
-    curve: Curve | None
+    `auc` is that of every candidate, and of the standing model, on the latest moments.
+    """
+
+    candidate: Candidate | None
     metrics: Metrics | None
     holds: bool
     note: str
+    auc: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
+        return {**(self.metrics.as_json() if self.metrics else {}), "auc_of": self.auc}
 
 
-def frame(rows: Sequence[Any]) -> "pd.DataFrame":
-    """Return training rows (as_of, user_id, recency, churned) as a frame."""
-    import pandas as pd
+def fit(rows: Rows, standing: "Array | None" = None) -> Fitted:
+    """Fit on the older moments and measure on the latest; abstain, with the reason, where there is too little.
 
-    return pd.DataFrame([tuple(row) for row in rows], columns=["as_of", "user_id", "recency", "churned"])
-
-
-def fit(rows: "pd.DataFrame") -> Fitted:
-    """Fit, calibrate and measure on a time split; abstain, with the reason, where there is too little."""
-    days = sorted(rows["as_of"].unique())
-    if len(days) < 3:
-        return Fitted(None, None, False, f"Too little history: {len(days)} past weeks with a known outcome; needs 3.")
-    fit_until, calibrate_until = _cuts(len(days))
-    parts = (days[:fit_until], days[fit_until:calibrate_until], days[calibrate_until:])
-    older, later, latest = (rows[rows["as_of"].isin(part)] for part in parts)
-    for name, part in (("to fit", older), ("to calibrate", later), ("to measure", latest)):
-        positives = int(part["churned"].sum())
-        if len(part) < MIN_ROWS or not MIN_POSITIVES <= positives <= len(part) - MIN_POSITIVES:
-            return Fitted(None, None, False, f"Too few {name}: {len(part)} rows, {positives} of them churned.")
-    curve = _calibrated(_logistic(_log(older), older["churned"]), later)
-    metrics = measure(_probability(curve, latest), latest["churned"].to_numpy())
-    holds = metrics.auc >= MIN_AUC and curve.slope > 0
-    note = "Holds on the latest weeks." if holds else f"Held back: AUC {metrics.auc:.3f}, slope {curve.slope:.3f}."
-    return Fitted(curve, metrics, holds, note)
-
-
-def _cuts(count: int) -> tuple[int, int]:
-    fit_until = max(1, round(count * 0.6))
-    return fit_until, min(count - 1, max(fit_until + 1, round(count * 0.8)))
-
-
-def _log(rows: "pd.DataFrame") -> Any:
+    `standing` is what the promoted model says of each row: a new one has to be better on the latest ones.
+    """
     import numpy as np
 
-    return np.log1p(np.clip(rows["recency"].to_numpy(dtype=float), 0, None)).reshape(-1, 1)
+    moments = np.unique(rows.moment)
+    if len(moments) < MIN_MOMENTS:
+        note = f"Too little history: {len(moments)} past weeks with a known outcome; needs {MIN_MOMENTS}."
+        return Fitted(None, None, False, note)
+    cut = moments[-max(1, round(len(moments) * _LATER_SHARE))]
+    older, latest = np.flatnonzero(rows.moment < cut), np.flatnonzero(rows.moment >= cut)
+    for name, part in (("to fit", rows.at(older)), ("to measure", rows.at(latest))):
+        if len(part) < MIN_ROWS or not MIN_POSITIVES <= part.positives <= len(part) - MIN_POSITIVES:
+            return Fitted(None, None, False, f"Too few {name}: {len(part)} rows, {part.positives} of them positive.")
+    return _compete(rows, older, latest, None if standing is None else standing[latest])
 
 
-def _logistic(inputs: Any, churned: "pd.Series") -> Curve:
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=1e6).fit(inputs, churned.to_numpy(dtype=int))
-    return Curve(float(model.intercept_[0]), float(model.coef_[0][0]))
-
-
-def _calibrated(curve: Curve, later: "pd.DataFrame") -> Curve:
-    """Correct the curve's level and steepness on later rows (Platt scaling of its logit)."""
-    logit = curve.intercept + curve.slope * _log(later)
-    scale = _logistic(logit, later["churned"])
-    return Curve(round(scale.intercept + scale.slope * curve.intercept, 6), round(scale.slope * curve.slope, 6))
-
-
-def _probability(curve: Curve, rows: "pd.DataFrame") -> Any:
-    import numpy as np
-
-    return 1 / (1 + np.exp(-(curve.intercept + curve.slope * _log(rows)[:, 0])))
+def _compete(rows: Rows, older: "Places", latest: "Places", standing: "Array | None") -> Fitted:
+    later = rows.at(latest)
+    fitted = {kind: candidates.fit(kind, rows.at(older)) for kind in (RECENCY, BLEND, LOGISTIC, BOOSTING)}
+    measured = {kind: measure(one.probability(later), later.outcome) for kind, one in fitted.items()}
+    best = max(measured, key=lambda kind: measured[kind].auc + (TIE if kind == BLEND else 0.0))
+    kind = best if measured[best].auc >= measured[RECENCY].auc + MARGIN else RECENCY
+    told, auc = measured[kind], {name: one.auc for name, one in measured.items()}
+    said = f"{kind} ranks the latest weeks at {told.auc:.3f}, recency at {auc[RECENCY]:.3f}"
+    if told.auc < MIN_AUC:
+        return Fitted(fitted[kind], told, False, f"Held back: {said}; {MIN_AUC} is needed.", auc)
+    if standing is not None:
+        stands = measure(standing, later.outcome)
+        auc["standing"] = stands.auc
+        if told.brier >= stands.brier:
+            figures = f"its Brier score is {told.brier:.4f}, that of the standing model {stands.brier:.4f}"
+            return Fitted(fitted[kind], told, False, f"Held back: {said}, but {figures}.", auc)
+    return Fitted(fitted[kind], told, True, f"Holds: {said}.", auc)

@@ -33,9 +33,9 @@ def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: boo
     return _state(moments, only, parts)
 
 
-def levels_state_expr(moments: Moments) -> ibis.Table:
+def levels_state_expr(moments: Moments, only: ibis.Table | None = None) -> ibis.Table:
     """Return `state_expr` as far as levels and silence go: without progress and habits, which cost as much again."""
-    return _state(moments, None, [activity_expr(moments)])
+    return _state(moments, only, [activity_expr(moments, only)])
 
 
 def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table]) -> ibis.Table:
@@ -65,10 +65,10 @@ def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table
     )
 
 
-def acted_between_expr(moments: Moments, horizon: timedelta) -> ibis.Table:
-    """Return (as_of, user_id) of users who acted within the horizon after a moment: the label of churn is absence."""
+def happened_between_expr(moments: Moments, horizon: timedelta, column: str) -> ibis.Table:
+    """Return (as_of, user_id) where a column of `user_days` counts anything in the horizon after a moment."""
     d = relation(user_days)
-    d = d.filter(d.acted > 0).select("user_id", "day")
+    d = d.filter(d[column] > 0).select("user_id", "day")
     seen = moments.attach(d)
     after = (seen.day > seen.as_of) & (_days_between(seen.as_of, seen.day) <= horizon.days)
     return seen.filter(after).select("as_of", "user_id").distinct()

@@ -1,11 +1,12 @@
-"""What will happen: the probability that a user is lost, from a model that is measured before it is trusted.
+"""What will happen: how likely a user leaves, finishes, upgrades or refers, by models that are measured first.
 
-The first model is honest and small: a logistic curve over the logarithm of the time since the last own act, fitted on
-older moments, calibrated on later ones, measured on the latest. It is promoted only if its backtest holds; without one
-the churn risk is a continuous recency score, and says so. Buckets of days would cost 0.04 to 0.16 of AUC on real logs.
-Never for grading or admission. Definitions: `docs/metrics.md`.
+Candidates compete on past weeks (`backtest.py`); the one that holds on the latest of them is promoted and kept as a
+formula (`formulas.py`), so that scoring is one statement. Without a promoted model nothing is said of a target, but for
+the churn risk: that is a continuous recency score then. Buckets of days would cost 0.04 to 0.16 of AUC on real logs.
+Never for grading or admission. Definitions: `targets.py`, `docs/metrics.md`.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -14,27 +15,40 @@ import ibis
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.analyze import backtest
-from oracle_lib.analyze.features import acted_between_expr, levels_state_expr, state_expr
+from oracle_lib.analyze import backtest, formulas
+from oracle_lib.analyze.features import happened_between_expr, levels_state_expr, state_expr
+from oracle_lib.analyze.formulas import Parameters
 from oracle_lib.analyze.measures import Metrics
+from oracle_lib.analyze.targets import CHURN, FEATURES, TARGETS, Target
+from oracle_lib.errors import Permanent
 from oracle_lib.observe import moments
 from oracle_lib.observe.moments import Moments, OneDay
 from oracle_lib.settings import Settings
 from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
-from oracle_lib.storage.publish import History, compiled, overwrite, publish, run, scanning
-from oracle_lib.storage.tables import models, predictions, segment_changes, segments, user_days
+from oracle_lib.storage.publish import (
+    History,
+    compiled,
+    overwrite,
+    publish,
+    run,
+    scanning,
+    scratch_table,
+)
+from oracle_lib.storage.relations import relation, scratch
+from oracle_lib.storage.tables import models, predictions, segment_changes, segments, user_days, users
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from oracle_lib.analyze.candidates import Array, Rows
 
-CHURN = "churn"
-# Users silent for longer are lost already: predicting them again would flatter every figure.
-AT_RISK_DAYS = 30
 # Without a model: the risk of someone silent for so many days is 1 - 1/e.
 _FALLBACK_DAYS = 14.0
 _MOMENTS = 10
 _MOMENT_STEP = timedelta(days=7)
+# More rows teach little and cost memory: beyond, users are drawn by the hash of their id.
+_MOST_ROWS = 100_000
+_SCORED, _SAMPLE = "scored", "sampled_users"
+_COLUMNS = {target.name: f"{target.name}_prob" for target in TARGETS}
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,7 @@ class TrainReport:
     as_of: date
     promoted: bool
     version: int | None
+    kind: str | None
     rows: int
     positives: int
     metrics: Metrics | None
@@ -53,61 +68,76 @@ class TrainReport:
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """One scoring: users looked at, predictions and segments that changed, users by churn level, the model used."""
+    """One scoring: users looked at, rows that changed, users by churn level, and the version used for each target."""
 
     as_of: date
     users: int
     written: int
     by_level: dict[str, int]
-    model_version: int | None
+    versions: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A promoted model: probability = 1 / (1 + exp(-(intercept + slope * log(1 + recency))))."""
+    """A promoted model."""
 
     id: str
     version: int
-    intercept: float
-    slope: float
+    parameters: Parameters
 
 
-def train(conn: Connection, as_of: date, *, settings: Settings) -> TrainReport:
-    """Fit, calibrate and measure a churn model on what was known by `as_of`; promote it if it holds.
+def train(conn: Connection, as_of: date, *, settings: Settings) -> list[TrainReport]:
+    """Let candidates compete for each target on what was known by `as_of`; promote who holds.
 
-    A row of training is a user at risk at the end of a past day; the label, whether they did nothing in the horizon
-    after it. Training twice on the same data makes no second version.
+    A row of training is a user at the end of a past day; the label, whether it came true within the horizon after it.
+    Training twice on the same data makes no second version.
     """
     lock(conn, models.name)
-    horizon = timedelta(days=settings.churn_horizon_days)
+    return [_train(conn, target, as_of, settings) for target in TARGETS]
+
+
+def _train(conn: Connection, target: Target, as_of: date, settings: Settings) -> TrainReport:
+    horizon = target.horizon(settings)
     days = _training_days(conn, as_of, horizon)
-    rows = _training_rows(conn, days, horizon)
-    fitted = backtest.fit(rows)
-    positives = int(rows["churned"].sum()) if len(rows) else 0
-    if fitted.curve is None:
-        return TrainReport(CHURN, as_of, False, None, len(rows), positives, fitted.metrics, fitted.note)
-    version = _store(conn, fitted.curve, fitted, days, horizon)
-    return TrainReport(CHURN, as_of, fitted.holds, version, len(rows), positives, fitted.metrics, fitted.note)
+    standing = promoted(conn).get(target.name)
+    rows, said = _training_rows(conn, target, days, horizon, standing)
+    fitted = backtest.fit(rows, said)
+    version = None if fitted.candidate is None else _store(conn, target, fitted, days, horizon)
+    return TrainReport(
+        target=target.name,
+        as_of=as_of,
+        promoted=fitted.holds,
+        version=version,
+        kind=fitted.candidate.kind if fitted.candidate else None,
+        rows=len(rows),
+        positives=rows.positives,
+        metrics=fitted.metrics,
+        note=fitted.note,
+    )
 
 
 def score(conn: Connection, as_of: date, *, settings: Settings, everyone: bool) -> ScoreReport:
-    """Write the churn risk of every user (or of those who wait) as it stands on `as_of`, today so far.
+    """Write what is predicted of every user (or of those who wait) as it stands on `as_of`, today so far.
 
-    Publishes `predictions` when a model stands, and the churn fields of `segments` always. Idempotent. Queues the users
-    it looked at for the rules. Needs `activity` and `segments` to stand for `as_of`.
+    Publishes `predictions` for targets with a model, and the churn fields and probabilities of `segments` always.
+    Idempotent. Queues the users it looked at for the rules. Needs `activity` and `segments` to stand for `as_of`.
     """
     lock(conn, predictions.name)
     work = queue.take_users(conn, "predictions")
     if everyone or queue.stands_for(conn, "predictions") != as_of:
         work = queue.EVERYONE
-    model = promoted(conn)
+    standing = promoted(conn)
     state = _so_far(state_expr(OneDay(as_of), work.users, current=True))
-    if model is not None:
-        publish(conn, predictions, _prediction_expr(state, model), key=("user_id", "target"))
+    scored = scores_expr(state, standing).drop("as_of")
+    # Kept for a moment: a formula that is named twice would be worked out twice.
+    scratch_table(conn, _SCORED, scored)
+    kept = scratch(_SCORED, {name: str(kind) for name, kind in scored.schema().items()})
+    if standing:
+        said = _predictions_expr(kept, standing)
+        publish(conn, predictions, said, key=("user_id", "target"), scope=work.scope)
     lock(conn, segments.name)
-    risk = risk_expr(state, model).drop("as_of")
     history = History(segment_changes, ("churn_level",), as_of)
-    done = overwrite(conn, segments, risk, key=("user_id",), history=history)
+    done = overwrite(conn, segments, told_expr(kept), key=("user_id",), history=history)
     queue.set_stands_for(conn, "predictions", as_of)
     queue.hand_on(conn, "rules", work)
     return ScoreReport(
@@ -115,38 +145,66 @@ def score(conn: Connection, as_of: date, *, settings: Settings, everyone: bool) 
         users=done.seen,
         written=done.written,
         by_level=_by_level(conn),
-        model_version=model.version if model else None,
+        versions={name: model.version for name, model in standing.items()},
     )
 
 
-def promoted(conn: Connection) -> Model | None:
-    """Return the standing churn model; None when none has earned its place."""
-    row = conn.execute(
-        sa.select(models.c.id, models.c.version, models.c.parameters).where(
-            models.c.target == CHURN, models.c.status == "promoted"
+def promoted(conn: Connection) -> dict[str, Model]:
+    """Return the standing model of each target that has one.
+
+    Raises `Permanent` for one whose parameters are not those that were measured.
+    """
+    rows = conn.execute(
+        sa.select(
+            models.c.id,
+            models.c.target,
+            models.c.version,
+            models.c.parameters,
+            (models.c.digest == _digest(models.c.parameters)).label("sound"),
         )
-    ).one_or_none()
-    if row is None:
-        return None
-    return Model(str(row.id), row.version, row.parameters["intercept"], row.parameters["slope"])
+        .where(models.c.status == "promoted")
+        .order_by(models.c.target)
+    ).all()
+    for row in rows:
+        if not row.sound:
+            raise Permanent(f"Version {row.version} of the {row.target} model is not what was measured.")
+    return {row.target: Model(str(row.id), row.version, row.parameters) for row in rows}
 
 
-def probability_expr(state: ibis.Table, model: Model | None) -> ibis.Value:
-    """Return the probability of churn (0-1, four decimals) for rows of `features.state_expr`."""
-    recency = ibis.greatest(state.recency, 0.0)
-    if model is None:
-        raw = 1.0 - (-recency / _FALLBACK_DAYS).exp()
-    else:
-        raw = 1.0 / (1.0 + (-(model.intercept + model.slope * (recency + 1.0).ln())).exp())
-    return (raw * 10000).round().cast("float64") / 10000
+def scores_expr(state: ibis.Table, standing: Mapping[str, Model]) -> ibis.Table:
+    """Return each target's probability, and what most speaks for leaving, for rows of `features.state_expr`."""
+    churn = standing.get(CHURN.name)
+    risk = _recency_score(state) if churn is None else formulas.probability_expr(state, churn.parameters)
+    others = {
+        _COLUMNS[target.name]: _asked(state, target, standing.get(target.name))
+        for target in TARGETS
+        if not target.absent
+    }
+    return state.select("as_of", "user_id", churn_risk=_rounded(risk), **others, reason=_reason(state))
 
 
-def risk_expr(state: ibis.Table, model: Model | None) -> ibis.Table:
-    """Return the churn fields of `segments` for rows of `state`."""
-    risk = probability_expr(state, model)
+def told_expr(scored: ibis.Table) -> ibis.Table:
+    """Return what `segments` says of the future, for rows of `scores_expr`; no reason where the risk is low."""
+    risk = scored.churn_risk
     level = ibis.cases((risk < 0.25, "low"), (risk < 0.5, "medium"), (risk < 0.75, "high"), else_="critical")
-    scored = state.mutate(churn_risk=risk, churn_level=level)
-    return scored.select("as_of", "user_id", "churn_risk", "churn_level", churn_reason=_reason(scored))
+    reason = ibis.cases((risk >= 0.25, scored.reason), else_=ibis.null("string"))
+    return scored.mutate(churn_level=level, churn_reason=reason).drop("reason")
+
+
+def _recency_score(state: ibis.Table) -> ibis.Value:
+    return 1.0 - (-ibis.greatest(state.recency, 0.0) / _FALLBACK_DAYS).exp()
+
+
+def _asked(state: ibis.Table, target: Target, model: Model | None) -> ibis.Value:
+    """Return a probability for those of whom it is asked; nothing for the others, and without a model."""
+    if model is None:
+        return ibis.null("float64")
+    said = _rounded(formulas.probability_expr(state, model.parameters))
+    return ibis.cases((target.asked_of(state), said), else_=ibis.null("float64"))
+
+
+def _rounded(probability: ibis.Value) -> ibis.Value:
+    return (probability * 10000).round().cast("float64") / 10000
 
 
 def _so_far(state: ibis.Table) -> ibis.Table:
@@ -158,9 +216,8 @@ def _so_far(state: ibis.Table) -> ibis.Table:
 
 
 def _reason(state: ibis.Table) -> ibis.Value:
-    """Return in a word what most speaks for the risk; nothing where the risk is low."""
+    """Return in a word what most speaks for leaving."""
     return ibis.cases(
-        (state.churn_level == "low", ibis.null("string")),
         ((state.refunds > 0) & (state.days_silent <= 30), "refund"),
         ((state.lesson_complete_total == 0) & (state.days_joined >= 7), "no_progress"),
         (state.quiz_fail_30d > 2 * state.quiz_pass_30d, "quiz_failures"),
@@ -170,13 +227,19 @@ def _reason(state: ibis.Table) -> ibis.Value:
     )
 
 
-def _prediction_expr(state: ibis.Table, model: Model) -> ibis.Table:
-    return state.select(
-        "user_id",
-        target=ibis.literal(CHURN),
-        probability=probability_expr(state, model),
-        model_id=ibis.literal(model.id).cast("uuid"),
-    )
+def _predictions_expr(scored: ibis.Table, standing: Mapping[str, Model]) -> ibis.Table:
+    """Return the rows of `predictions` for rows of `scores_expr`."""
+    parts = []
+    for name, model in standing.items():
+        said = scored.churn_risk if name == CHURN.name else scored[_COLUMNS[name]]
+        part = scored.select(
+            "user_id",
+            target=ibis.literal(name),
+            probability=said,
+            model_id=ibis.literal(model.id).cast("uuid"),
+        )
+        parts.append(part.filter(part.probability.notnull()))
+    return ibis.union(*parts) if len(parts) > 1 else parts[0]
 
 
 def _training_days(conn: Connection, as_of: date, horizon: timedelta) -> list[date]:
@@ -188,57 +251,107 @@ def _training_days(conn: Connection, as_of: date, horizon: timedelta) -> list[da
     return sorted(day for day in days if day >= first + _MOMENT_STEP)
 
 
-def _training_rows(conn: Connection, days: list[date], horizon: timedelta) -> "pd.DataFrame":
-    """Return (as_of, recency, churned) of every user at risk on each of `days`."""
+def _training_rows(
+    conn: Connection, target: Target, days: Sequence[date], horizon: timedelta, standing: Model | None
+) -> "tuple[Rows, Array | None]":
+    """Return a row for each day and user of whom `target` is asked, and what the standing model says of it."""
+    import numpy as np
+    import pandas as pd
+
+    from oracle_lib.analyze.candidates import Rows
+
     looked_back = moments.keep(conn, days)
+    expression = training_expr(looked_back, target, horizon, only=_sampled(conn, len(days)), standing=standing)
     with scanning(conn):
-        rows = run(conn, compiled(training_expr(looked_back, horizon))).all()
-    return backtest.frame(rows)
+        found = run(conn, compiled(expression)).all() if days else []
+    table = pd.DataFrame([tuple(row) for row in found], columns=list(expression.columns))
+    table = table.sort_values(["as_of", "user_id"], ignore_index=True)
+    numbers = table[[*FEATURES, "came_true", "standing"]].astype(float)
+    rows = Rows(
+        features=numbers[list(FEATURES)],
+        recency=numbers["recency"].to_numpy(),
+        user=pd.factorize(table["user_id"])[0],
+        moment=np.array([day.toordinal() for day in table["as_of"]], dtype=float),
+        outcome=numbers["came_true"].to_numpy(),
+    )
+    return rows, None if standing is None else numbers["standing"].to_numpy()
 
 
-def training_expr(looked_back: Moments, horizon: timedelta) -> ibis.Table:
+def _sampled(conn: Connection, moments_: int) -> ibis.Table | None:
+    """Return the users (user_id) to learn from: None for all of them, or as many as the rows may be."""
+    most = _MOST_ROWS // max(moments_, 1)
+    people = int(conn.scalar(sa.select(sa.func.count()).select_from(segments)) or 0)
+    if people <= most:
+        return None
+    everybody = relation(users)
+    everybody = everybody.order_by(everybody.id.hexdigest("md5")).limit(most)
+    scratch_table(conn, _SAMPLE, everybody.select(user_id=everybody.id))
+    return scratch(_SAMPLE, {"user_id": "string"})
+
+
+def training_expr(
+    looked_back: Moments,
+    target: Target,
+    horizon: timedelta,
+    *,
+    only: ibis.Table | None = None,
+    standing: Model | None = None,
+) -> ibis.Table:
     """Return training rows: nothing in a row but its label knows what came after its moment."""
-    state = levels_state_expr(looked_back)
-    at_risk = state.filter((state.days_silent < AT_RISK_DAYS) & state.last_active_at.notnull())
-    at_risk = at_risk.select("as_of", "user_id", "recency")
-    came_back = acted_between_expr(looked_back, horizon)
-    labelled = at_risk.left_join(came_back, ["as_of", "user_id"])
-    return labelled.select("as_of", "user_id", "recency", churned=labelled.user_id_right.isnull())
+    state = levels_state_expr(looked_back, only)
+    asked = state.filter(target.asked_of(state))
+    said = ibis.null("float64") if standing is None else formulas.probability_expr(asked, standing.parameters)
+    asked = asked.select("as_of", "user_id", *FEATURES, standing=said)
+    happened = happened_between_expr(looked_back, horizon, target.happens)
+    labelled = asked.left_join(happened, ["as_of", "user_id"])
+    shown = labelled.user_id_right.notnull()
+    return labelled.select("as_of", "user_id", *FEATURES, "standing", came_true=~shown if target.absent else shown)
 
 
 def _store(
-    conn: Connection, curve: backtest.Curve, fitted: backtest.Fitted, days: list[date], horizon: timedelta
-) -> int:
+    conn: Connection, target: Target, fitted: backtest.Fitted, days: Sequence[date], horizon: timedelta
+) -> int | None:
     """Keep a fitted model as a new version, promoted or held; the same fit again is the version it already is."""
-    standing = conn.execute(
+    if fitted.candidate is None:
+        return None
+    parameters = {**formulas.of(fitted.candidate), "horizon_days": horizon.days}
+    newest = conn.execute(
         sa.select(models.c.version, models.c.parameters)
-        .where(models.c.target == CHURN)
+        .where(models.c.target == target.name)
         .order_by(models.c.version.desc())
         .limit(1)
     ).one_or_none()
-    parameters = {"intercept": curve.intercept, "slope": curve.slope, "horizon_days": horizon.days}
-    if standing is not None and standing.parameters == parameters:
-        return int(standing.version)
-    version = 1 if standing is None else standing.version + 1
+    if newest is not None and newest.parameters == parameters:
+        return int(newest.version)
+    version = 1 if newest is None else newest.version + 1
     if fitted.holds:
-        conn.execute(
-            sa.update(models).where(models.c.target == CHURN, models.c.status == "promoted").values(status="retired")
-        )
-    conn.execute(
-        sa.insert(models).values(
-            target=CHURN,
+        stands = (models.c.target == target.name) & (models.c.status == "promoted")
+        conn.execute(sa.update(models).where(stands).values(status="retired"))
+    made = conn.execute(
+        sa.insert(models)
+        .values(
+            target=target.name,
             version=version,
-            kind="recency_logistic",
+            kind=fitted.candidate.kind,
             status="promoted" if fitted.holds else "held",
             parameters=parameters,
-            features=["recency"],
+            digest="",
+            features=formulas.features(parameters),
             trained_from=days[0],
             trained_to=days[-1] + horizon,
-            metrics=fitted.metrics.as_json() if fitted.metrics else {},
+            metrics=fitted.as_json(),
             note=fitted.note,
         )
-    )
+        .returning(models.c.id)
+    ).scalar_one()
+    conn.execute(sa.update(models).where(models.c.id == made).values(digest=_digest(models.c.parameters)))
     return version
+
+
+def _digest(parameters: sa.ColumnElement) -> sa.ColumnElement[str]:
+    """Return the SHA-256 of parameters as PostgreSQL writes them, in hex."""
+    text = sa.cast(parameters, sa.Text)
+    return sa.func.encode(sa.func.sha256(sa.func.convert_to(text, "UTF8")), "hex")
 
 
 def _by_level(conn: Connection) -> dict[str, int]:

@@ -37,6 +37,8 @@ MATRIX = {
     ("GET", "/api/oracle/courses/{course_id:path}"): "users:read",
     ("GET", "/api/oracle/segments"): "users:read",
     ("GET", "/api/oracle/segments/{user_id:path}"): "users:read",
+    ("GET", "/api/oracle/models"): "report:read",
+    ("GET", "/api/oracle/models/{model_id}"): "report:read",
     ("GET", "/api/oracle/actions"): "actions:read",
     ("POST", "/api/oracle/actions"): "actions:write",
     ("GET", "/api/oracle/actions/{action_id}"): "actions:read",
@@ -64,7 +66,7 @@ MATRIX = {
 
 def ask(client: httpx.Client, method: str, path: str, headers: dict[str, str] | None = None) -> int:
     concrete = path.replace("{name}", "panel.css").replace(":path", "")
-    for name in ("user_id", "course_id", "action_id", "rule_id", "request_id", "event"):
+    for name in ("user_id", "course_id", "action_id", "rule_id", "request_id", "model_id", "event"):
         concrete = concrete.replace(f"{{{name}}}", NOBODY)
     body = None if method == "GET" else {}
     # One of them has no end: only its status is read.

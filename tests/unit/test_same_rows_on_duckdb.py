@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from oracle_lib.analyze.classifier import segment_expr
 from oracle_lib.analyze.features import state_expr
-from oracle_lib.analyze.predictor import Model, risk_expr
+from oracle_lib.analyze.predictor import Model, scores_expr, told_expr
+from oracle_lib.analyze.targets import TARGETS
 from oracle_lib.observe import activity
 from oracle_lib.observe.habits import habits_expr
 from oracle_lib.observe.moments import OneDay
@@ -41,7 +42,8 @@ PROFILES = [
     ("Nowhere/Atall", {"persona": "", "goal": 7, "learningStyle": None}),
     ("Europe/Berlin", {"persona": ["a"], "goal": {"b": "c"}}),
 ]
-MODEL = Model(id="00000000-0000-7000-8000-000000000000", version=1, intercept=-2.5, slope=1.1)
+FORMULA = {"calibration": {"level": 0.1, "steepness": 0.9}, "parts": [{"curve": {"intercept": -2.5, "slope": 1.1}}]}
+MODEL = Model(id="00000000-0000-7000-8000-000000000000", version=1, parameters=FORMULA)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +87,10 @@ EXPRESSIONS: dict[str, Callable[[], ibis.Table]] = {
     "activity of a past day": lambda: activity.activity_expr(OneDay(AS_OF - timedelta(days=33))),
     "segments": lambda: segment_expr(state_expr(OneDay(AS_OF), current=True), world.SETTINGS),
     "segments of a past day": lambda: segment_expr(state_expr(OneDay(AS_OF - timedelta(days=20))), world.SETTINGS),
-    "churn with a model": lambda: risk_expr(state_expr(OneDay(AS_OF)), MODEL),
-    "churn without a model": lambda: risk_expr(state_expr(OneDay(AS_OF)), None),
+    "scores with models": lambda: told_expr(
+        scores_expr(state_expr(OneDay(AS_OF)), {one.name: MODEL for one in TARGETS})
+    ),
+    "scores without a model": lambda: told_expr(scores_expr(state_expr(OneDay(AS_OF)), {})),
 }
 
 

@@ -76,8 +76,9 @@ models = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
-    # What scoring needs, small and readable; a larger model keeps its bytes in `artifact`, checked at load.
+    # The formula, and its SHA-256: what was measured is what scores.
     sa.Column("parameters", Json, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
     sa.Column("features", pg.ARRAY(sa.Text), nullable=False),
     sa.Column("trained_from", sa.Date, nullable=False),
     sa.Column("trained_to", sa.Date, nullable=False),
