@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from oracle_lib.analyze import candidates
-from oracle_lib.analyze.candidates import BLEND, BOOSTING, LOGISTIC, MARGIN, RECENCY, TIE, Candidate, Rows
+from oracle_lib.analyze.candidates import MARGIN, RECENCY, Candidate, Rows
 from oracle_lib.analyze.measures import Metrics, measure
 
 if TYPE_CHECKING:
@@ -61,11 +61,12 @@ def fit(rows: Rows, standing: "Array | None" = None) -> Fitted:
 
 def _compete(rows: Rows, older: "Places", latest: "Places", standing: "Array | None") -> Fitted:
     later = rows.at(latest)
-    fitted = {kind: candidates.fit(kind, rows.at(older)) for kind in (RECENCY, BLEND, LOGISTIC, BOOSTING)}
+    fitted = candidates.fit(rows.at(older))
     measured = {kind: measure(one.probability(later), later.outcome) for kind, one in fitted.items()}
-    best = max(measured, key=lambda kind: measured[kind].auc + (TIE if kind == BLEND else 0.0))
-    kind = best if measured[best].auc >= measured[RECENCY].auc + MARGIN else RECENCY
-    told, auc = measured[kind], {name: one.auc for name, one in measured.items()}
+    auc = {kind: one.auc for kind, one in measured.items()}
+    kind = candidates.best(auc)
+    kind = kind if auc[kind] >= auc[RECENCY] + MARGIN else RECENCY
+    told = measured[kind]
     said = f"{kind} ranks the latest weeks at {told.auc:.3f}, recency at {auc[RECENCY]:.3f}"
     if told.auc < MIN_AUC:
         return Fitted(fitted[kind], told, False, f"Held back: {said}; {MIN_AUC} is needed.", auc)

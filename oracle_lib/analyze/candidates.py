@@ -9,7 +9,7 @@ seen. A slice of its own for calibration costs rows and, where behaviour drifts,
 this way left an error of 0.04 where a later slice left 0.07. pandas and scikit-learn are imported where they are used.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,12 +94,13 @@ class Candidate:
 
     kind: str
     features: tuple[str, ...]
-    parts: tuple[Any, ...]
+    parts: Mapping[str, Any]
     calibration: Calibration
 
     def probability(self, rows: Rows) -> "Array":
         """Return the probability (0-1) of each row."""
-        return self.calibration.apply(_logits(self.kind, self.parts, rows), rows.moment)
+        logits = _mean([_logits(estimator, part, rows) for part, estimator in self.parts.items()])
+        return self.calibration.apply(logits, rows.moment)
 
 
 @dataclass(frozen=True)
@@ -117,31 +118,43 @@ def choose(rows: Rows) -> Choice | None:
         return None
     held_out = list(_held_out(rows))
     later = rows.at(_joined([later for _, later in held_out]))
-    auc = {
-        kind: _auc(
-            later.outcome,
-            _joined([fit(kind, rows.at(older)).probability(rows.at(part)) for older, part in held_out]),
-        )
-        for kind in (RECENCY, BLEND, LOGISTIC, BOOSTING)
-    }
-    best = max(auc, key=lambda kind: auc[kind] + (TIE if kind == BLEND else 0.0))
+    said: dict[str, list[Array]] = {kind: [] for kind in KINDS}
+    for older, part in held_out:
+        for kind, candidate in fit(rows.at(older)).items():
+            said[kind].append(candidate.probability(rows.at(part)))
+    auc = {kind: _auc(later.outcome, _joined(parts)) for kind, parts in said.items()}
+    kind = best(auc)
     few = f"{later.positives} of {len(later)} held-out rows are positive"
-    figures = f"{best} ranks held-out rows at {auc[best]:.3f}, recency at {auc[RECENCY]:.3f}; {few}."
-    if later.positives >= MIN_POSITIVES and auc[best] >= auc[RECENCY] + MARGIN:
-        return Choice(fit(best, rows), f"Used: {figures}", auc)
-    return Choice(fit(RECENCY, rows), f"Recency is used instead: {figures}", auc)
+    figures = f"{kind} ranks held-out rows at {auc[kind]:.3f}, recency at {auc[RECENCY]:.3f}; {few}."
+    if later.positives >= MIN_POSITIVES and auc[kind] >= auc[RECENCY] + MARGIN:
+        return Choice(fit(rows)[kind], f"Used: {figures}", auc)
+    return Choice(fit(rows)[RECENCY], f"Recency is used instead: {figures}", auc)
 
 
-def fit(kind: str, rows: Rows) -> Candidate:
-    """Fit one kind of candidate on all of `rows` and calibrate it on what it says of users it has not seen."""
+def best(auc: Mapping[str, float]) -> str:
+    """Return the kind that ranks best; the blend, unless another is clearly better."""
+    return max(auc, key=lambda kind: auc[kind] + (TIE if kind == BLEND else 0.0))
+
+
+def fit(rows: Rows) -> dict[str, Candidate]:
+    """Fit every kind of candidate on all of `rows`; calibrate each on what it says of users it has not seen."""
     import numpy as np
 
-    unseen = np.zeros(len(rows))
+    unseen = {part: np.zeros(len(rows)) for part in _MAKERS}
     for seen, left_out in _folds(rows):
-        parts = _fitted(kind, rows.at(seen))
-        unseen[left_out] = _logits(kind, parts, rows.at(left_out))
-    calibration = _calibrated(unseen, rows)
-    return Candidate(kind, tuple(rows.features.columns), _fitted(kind, rows), calibration)
+        for part, estimator in _fitted(rows.at(seen)).items():
+            unseen[part][left_out] = _logits(estimator, part, rows.at(left_out))
+    whole = _fitted(rows)
+    names = tuple(rows.features.columns)
+    return {
+        kind: Candidate(
+            kind,
+            names,
+            {part: whole[part] for part in parts},
+            _calibrated(_mean([unseen[part] for part in parts]), rows),
+        )
+        for kind, parts in KINDS.items()
+    }
 
 
 def _held_out(rows: Rows) -> Iterator[tuple["Places", "Places"]]:
@@ -165,28 +178,24 @@ def _folds(rows: Rows) -> Iterator[tuple["Places", "Places"]]:
     yield from splitter.split(rows.features, rows.outcome, groups=rows.user)
 
 
-def _fitted(kind: str, rows: Rows) -> tuple[Any, ...]:
-    """Return the estimators of a kind, fitted."""
-    makers: dict[str, tuple[Callable[[], Any], ...]] = {
-        RECENCY: (_curve,),
-        LOGISTIC: (_logistic,),
-        BOOSTING: (_boosting,),
-        BLEND: (_logistic, _boosting),
-    }
-    inputs = _inputs(kind, rows)
+def _fitted(rows: Rows) -> dict[str, Any]:
+    """Return the estimator of each part, fitted."""
     with _one_thread():
-        return tuple(make().fit(inputs, rows.outcome) for make in makers[kind])
+        return {part: make().fit(_inputs(part, rows), rows.outcome) for part, make in _MAKERS.items()}
 
 
-def _logits(kind: str, parts: tuple[Any, ...], rows: Rows) -> "Array":
-    """Return the mean logit of a kind's estimators, uncalibrated."""
+def _logits(estimator: Any, part: str, rows: Rows) -> "Array":
+    """Return the logits of one estimator, uncalibrated."""
     import numpy as np
 
-    inputs = _inputs(kind, rows)
     with _one_thread():
-        said = [np.clip(part.predict_proba(inputs)[:, 1], _TINY, 1 - _TINY) for part in parts]
-    found: Array = np.mean([np.log(one / (1 - one)) for one in said], axis=0)
+        said = np.clip(estimator.predict_proba(_inputs(part, rows))[:, 1], _TINY, 1 - _TINY)
+    found: Array = np.log(said / (1 - said))
     return found
+
+
+def _mean(logits: Sequence["Array"]) -> "Array":
+    return sum(logits[1:], logits[0]) / len(logits)
 
 
 def _one_thread() -> Any:
@@ -196,10 +205,10 @@ def _one_thread() -> Any:
     return threadpool_limits(limits=1)
 
 
-def _inputs(kind: str, rows: Rows) -> Any:
+def _inputs(part: str, rows: Rows) -> Any:
     import numpy as np
 
-    if kind == RECENCY:
+    if part == RECENCY:
         return np.log1p(np.clip(rows.recency, 0, None)).reshape(-1, 1)
     return rows.features.to_numpy(dtype=float)
 
@@ -244,6 +253,11 @@ def _signed_log(values: "Array") -> "Array":
 
     found: Array = np.sign(values) * np.log1p(np.abs(values))
     return found
+
+
+# What the candidates are made of, and which of it each kind is the mean of.
+_MAKERS: dict[str, Callable[[], Any]] = {RECENCY: _curve, LOGISTIC: _logistic, BOOSTING: _boosting}
+KINDS = {RECENCY: (RECENCY,), BLEND: (LOGISTIC, BOOSTING), LOGISTIC: (LOGISTIC,), BOOSTING: (BOOSTING,)}
 
 
 def _calibrated(logits: "Array", rows: Rows) -> Calibration:

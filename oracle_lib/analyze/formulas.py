@@ -28,7 +28,7 @@ def of(candidate: "Candidate") -> dict[str, Any]:
     return {
         "kind": candidate.kind,
         "calibration": candidate.calibration.now,
-        "parts": [_part(one, candidate.features) for one in candidate.parts],
+        "parts": [_part(one, candidate.features) for one in candidate.parts.values()],
     }
 
 

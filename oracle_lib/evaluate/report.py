@@ -47,7 +47,7 @@ def evaluate(question: str, train: Rows, test: Rows) -> Evaluation:
     if not 0 < test.positives < len(test):
         raise Invalid(f"{test.positives} of {len(test)} test rows are positive: there is nothing to tell apart.")
     said = choice.candidate.probability(test)
-    baseline = candidates.fit(RECENCY, train).probability(test)
+    baseline = candidates.fit(train)[RECENCY].probability(test)
     intervals, lead = measures.auc_intervals(said, baseline, test.outcome, test.user)
     model, recency = (
         Figures(interval, measures.measure(one, test.outcome))

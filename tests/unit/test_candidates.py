@@ -57,7 +57,7 @@ def test_a_trend_of_the_moments_is_followed_and_not_for_ever() -> None:
     drifting = people(8_000, seed=5, drift=3.0)
     order = np.arange(len(drifting))
     seen, later = drifting.at(order[drifting.moment < 8]), drifting.at(order[drifting.moment >= 8])
-    model = candidates.fit(BLEND, seen)
+    model = candidates.fit(seen)[BLEND]
     flat = replace(model, calibration=replace(model.calibration, trend=0.0))
     error = measures.measure(model.probability(later), later.outcome).calibration_error
     assert error < 0.06 < measures.measure(flat.probability(later), later.outcome).calibration_error

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.analyze import candidates, formulas
-from oracle_lib.analyze.candidates import BLEND, BOOSTING, LOGISTIC, RECENCY, Rows
+from oracle_lib.analyze.candidates import BLEND, BOOSTING, LOGISTIC, RECENCY, Candidate, Rows
 from oracle_lib.storage.publish import run
 
 USERS = 4_000
@@ -34,6 +34,11 @@ def rows() -> Rows:
     return Rows(features, features["recency"].to_numpy(), np.arange(USERS), moment, outcome)
 
 
+@pytest.fixture(scope="module")
+def fitted(rows: Rows) -> dict[str, Candidate]:
+    return candidates.fit(rows)
+
+
 def in_sql(rows: Rows, parameters: dict[str, Any], dialect: str) -> str:
     """The query that asks for every row's probability, in the order of the rows."""
     there = ibis.table({"place": "int32", **dict.fromkeys(rows.features.columns, "float64")}, name="formula_rows")
@@ -42,8 +47,10 @@ def in_sql(rows: Rows, parameters: dict[str, Any], dialect: str) -> str:
 
 
 @pytest.mark.parametrize("kind", [RECENCY, LOGISTIC, BOOSTING, BLEND])
-def test_a_formula_says_what_its_candidate_says(conn: Connection, rows: Rows, kind: str) -> None:
-    candidate = candidates.fit(kind, rows)
+def test_a_formula_says_what_its_candidate_says(
+    conn: Connection, rows: Rows, fitted: dict[str, Candidate], kind: str
+) -> None:
+    candidate = fitted[kind]
     parameters = json.loads(json.dumps(formulas.of(candidate)))
     ahead = Rows(rows.features, rows.recency, rows.user, np.full(USERS, 1e9), rows.outcome)
     expected = candidate.probability(ahead)
@@ -66,6 +73,6 @@ def test_a_formula_says_what_its_candidate_says(conn: Connection, rows: Rows, ki
     assert found == pytest.approx(expected.tolist(), abs=1e-12)
 
 
-def test_a_formula_names_the_features_it_reads(rows: Rows) -> None:
-    assert formulas.features(formulas.of(candidates.fit(RECENCY, rows))) == ["recency"]
-    assert formulas.features(formulas.of(candidates.fit(BLEND, rows))) == sorted(rows.features.columns)
+def test_a_formula_names_the_features_it_reads(rows: Rows, fitted: dict[str, Candidate]) -> None:
+    assert formulas.features(formulas.of(fitted[RECENCY])) == ["recency"]
+    assert formulas.features(formulas.of(fitted[BLEND])) == sorted(rows.features.columns)
