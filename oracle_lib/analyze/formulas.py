@@ -1,7 +1,8 @@
 """A fitted candidate as plain numbers, and those numbers as an expression: what was trained in Python scores in SQL.
 
 Nothing is unpickled, the same formula serves one user, everybody and another engine, and what a model says can be
-worked out by hand. `Parameters` is JSON: see `of` for its form. Features are columns of `features.state_expr`.
+worked out by hand. `Parameters` is JSON: see `of` for its form. Features are columns of doubles, named as in
+`targets.FEATURES`.
 """
 
 import math
@@ -33,7 +34,10 @@ def of(candidate: "Candidate") -> dict[str, Any]:
 
 
 def probability_expr(state: ibis.Table, parameters: Parameters) -> ibis.Value:
-    """Return the probability (0-1) for rows of `state`."""
+    """Return the probability (0-1) for rows of `state`, whose features are plain columns of doubles.
+
+    A feature is named a hundred times: a statement over anything but a table would work it out as often.
+    """
     logits = [_part_expr(state, part) for part in parameters["parts"]]
     calibration = parameters["calibration"]
     logit = calibration["level"] + calibration["steepness"] * (_sum(logits) / float(len(logits)))
@@ -83,12 +87,12 @@ def _part_expr(state: ibis.Table, part: Mapping[str, Any]) -> ibis.Value:
     if "logistic" in part:
         logistic = part["logistic"]
         terms = [
-            weight * ibis.coalesce(_signed_log(_number(state, name)), logistic["medians"][name])
+            weight * ibis.coalesce(_signed_log(state[name]), logistic["medians"][name])
             for name, weight in logistic["weights"].items()
         ]
         return logistic["intercept"] + _sum(terms)
     forest = part["trees"]
-    values = [_number(state, name) for name in forest["features"]]
+    values = [state[name] for name in forest["features"]]
     return forest["baseline"] + _sum([_tree_expr(tree, values) for tree in forest["trees"]])
 
 
@@ -109,10 +113,6 @@ def _sum(terms: Sequence[ibis.Value]) -> ibis.Value:
         return terms[0]
     half = len(terms) // 2
     return _sum(terms[:half]) + _sum(terms[half:])
-
-
-def _number(state: ibis.Table, name: str) -> ibis.Value:
-    return state[name].cast("float64")
 
 
 def _signed_log(value: ibis.Value) -> ibis.Value:

@@ -35,7 +35,7 @@ from oracle_lib.storage.publish import (
     scanning,
     scratch_table,
 )
-from oracle_lib.storage.relations import relation, scratch
+from oracle_lib.storage.relations import scratch
 from oracle_lib.storage.tables import models, predictions, segment_changes, segments, user_days, users
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ _MOMENTS = 10
 _MOMENT_STEP = timedelta(days=7)
 # More rows teach little and cost memory: beyond, users are drawn by the hash of their id.
 _MOST_ROWS = 100_000
-_SCORED, _SAMPLE = "scored", "sampled_users"
 _COLUMNS = {target.name: f"{target.name}_prob" for target in TARGETS}
 
 
@@ -128,16 +127,13 @@ def score(conn: Connection, as_of: date, *, settings: Settings, everyone: bool) 
         work = queue.EVERYONE
     standing = promoted(conn)
     state = _so_far(state_expr(OneDay(as_of), work.users, current=True))
-    scored = scores_expr(state, standing).drop("as_of")
-    # Kept for a moment: a formula that is named twice would be worked out twice.
-    scratch_table(conn, _SCORED, scored)
-    kept = scratch(_SCORED, {name: str(kind) for name, kind in scored.schema().items()})
+    scored = _kept(conn, "scored", scores_expr(_kept(conn, "asked", asked_expr(state)), standing).drop("as_of"))
     if standing:
-        said = _predictions_expr(kept, standing)
+        said = _predictions_expr(scored, standing)
         publish(conn, predictions, said, key=("user_id", "target"), scope=work.scope)
     lock(conn, segments.name)
     history = History(segment_changes, ("churn_level",), as_of)
-    done = overwrite(conn, segments, told_expr(kept), key=("user_id",), history=history)
+    done = overwrite(conn, segments, told_expr(scored), key=("user_id",), history=history)
     queue.set_stands_for(conn, "predictions", as_of)
     queue.hand_on(conn, "rules", work)
     return ScoreReport(
@@ -171,16 +167,27 @@ def promoted(conn: Connection) -> dict[str, Model]:
     return {row.target: Model(str(row.id), row.version, row.parameters) for row in rows}
 
 
-def scores_expr(state: ibis.Table, standing: Mapping[str, Model]) -> ibis.Table:
-    """Return each target's probability, and what most speaks for leaving, for rows of `features.state_expr`."""
+def asked_expr(state: ibis.Table) -> ibis.Table:
+    """Return what models ask of rows of `features.state_expr`: features as doubles, who is asked what, the reason."""
+    return state.select(
+        "as_of",
+        "user_id",
+        **{name: state[name].cast("float64") for name in FEATURES},
+        **{_asks(target): target.asked_of(state) for target in TARGETS},
+        reason=_reason(state),
+    )
+
+
+def scores_expr(asked: ibis.Table, standing: Mapping[str, Model]) -> ibis.Table:
+    """Return each target's probability, and what most speaks for leaving, for rows of `asked_expr`."""
     churn = standing.get(CHURN.name)
-    risk = _recency_score(state) if churn is None else formulas.probability_expr(state, churn.parameters)
+    risk = _recency_score(asked) if churn is None else formulas.probability_expr(asked, churn.parameters)
     others = {
-        _COLUMNS[target.name]: _asked(state, target, standing.get(target.name))
+        _COLUMNS[target.name]: _said(asked, target, standing.get(target.name))
         for target in TARGETS
         if not target.absent
     }
-    return state.select("as_of", "user_id", churn_risk=_rounded(risk), **others, reason=_reason(state))
+    return asked.select("as_of", "user_id", "reason", churn_risk=_rounded(risk), **others)
 
 
 def told_expr(scored: ibis.Table) -> ibis.Table:
@@ -195,12 +202,22 @@ def _recency_score(state: ibis.Table) -> ibis.Value:
     return 1.0 - (-ibis.greatest(state.recency, 0.0) / _FALLBACK_DAYS).exp()
 
 
-def _asked(state: ibis.Table, target: Target, model: Model | None) -> ibis.Value:
+def _said(asked: ibis.Table, target: Target, model: Model | None) -> ibis.Value:
     """Return a probability for those of whom it is asked; nothing for the others, and without a model."""
     if model is None:
         return ibis.null("float64")
-    said = _rounded(formulas.probability_expr(state, model.parameters))
-    return ibis.cases((target.asked_of(state), said), else_=ibis.null("float64"))
+    said = _rounded(formulas.probability_expr(asked, model.parameters))
+    return ibis.cases((asked[_asks(target)], said), else_=ibis.null("float64"))
+
+
+def _asks(target: Target) -> str:
+    return f"asks_{target.name}"
+
+
+def _kept(conn: Connection, name: str, rows: ibis.Table) -> ibis.Table:
+    """Keep rows in a temporary table, so that what follows reads columns instead of working them out again."""
+    scratch_table(conn, name, rows)
+    return scratch(name, {column: str(kind) for column, kind in rows.schema().items()})
 
 
 def _rounded(probability: ibis.Value) -> ibis.Value:
@@ -261,10 +278,13 @@ def _training_rows(
     from oracle_lib.analyze.candidates import Rows
 
     looked_back = moments.keep(conn, days)
-    expression = training_expr(looked_back, target, horizon, only=_sampled(conn, len(days)), standing=standing)
+    expression = training_expr(looked_back, target, horizon, only=sampled(conn, len(days)))
     with scanning(conn):
-        found = run(conn, compiled(expression)).all() if days else []
-    table = pd.DataFrame([tuple(row) for row in found], columns=list(expression.columns))
+        kept = _kept(conn, "training_rows", expression)
+    said = ibis.null("float64") if standing is None else formulas.probability_expr(kept, standing.parameters)
+    asked = kept.mutate(standing=said)
+    found = run(conn, compiled(asked)).all() if days else []
+    table = pd.DataFrame([tuple(row) for row in found], columns=list(asked.columns))
     table = table.sort_values(["as_of", "user_id"], ignore_index=True)
     numbers = table[[*FEATURES, "came_true", "standing"]].astype(float)
     rows = Rows(
@@ -277,35 +297,31 @@ def _training_rows(
     return rows, None if standing is None else numbers["standing"].to_numpy()
 
 
-def _sampled(conn: Connection, moments_: int) -> ibis.Table | None:
-    """Return the users (user_id) to learn from: None for all of them, or as many as the rows may be."""
-    most = _MOST_ROWS // max(moments_, 1)
-    people = int(conn.scalar(sa.select(sa.func.count()).select_from(segments)) or 0)
+def sampled(conn: Connection, moments_: int, most_rows: int = _MOST_ROWS) -> ibis.Table | None:
+    """Return the users (user_id) to learn from: None for all of them, or as many as `most_rows` allow."""
+    most = most_rows // max(moments_, 1)
+    people = int(conn.scalar(sa.select(sa.func.count()).select_from(users)) or 0)
     if people <= most:
         return None
-    everybody = relation(users)
-    everybody = everybody.order_by(everybody.id.hexdigest("md5")).limit(most)
-    scratch_table(conn, _SAMPLE, everybody.select(user_id=everybody.id))
-    return scratch(_SAMPLE, {"user_id": "string"})
+    run(conn, "DROP TABLE IF EXISTS sampled_users")
+    run(conn, "CREATE TEMPORARY TABLE sampled_users (user_id text) ON COMMIT DROP")
+    chosen = sa.text("INSERT INTO sampled_users SELECT id FROM users ORDER BY md5(id) LIMIT :most")
+    conn.execute(chosen, {"most": most})
+    run(conn, "ANALYZE sampled_users")
+    return scratch("sampled_users", {"user_id": "string"})
 
 
 def training_expr(
-    looked_back: Moments,
-    target: Target,
-    horizon: timedelta,
-    *,
-    only: ibis.Table | None = None,
-    standing: Model | None = None,
+    looked_back: Moments, target: Target, horizon: timedelta, *, only: ibis.Table | None = None
 ) -> ibis.Table:
     """Return training rows: nothing in a row but its label knows what came after its moment."""
     state = levels_state_expr(looked_back, only)
     asked = state.filter(target.asked_of(state))
-    said = ibis.null("float64") if standing is None else formulas.probability_expr(asked, standing.parameters)
-    asked = asked.select("as_of", "user_id", *FEATURES, standing=said)
+    asked = asked.select("as_of", "user_id", **{name: asked[name].cast("float64") for name in FEATURES})
     happened = happened_between_expr(looked_back, horizon, target.happens)
     labelled = asked.left_join(happened, ["as_of", "user_id"])
     shown = labelled.user_id_right.notnull()
-    return labelled.select("as_of", "user_id", *FEATURES, "standing", came_true=~shown if target.absent else shown)
+    return labelled.select("as_of", "user_id", *FEATURES, came_true=~shown if target.absent else shown)
 
 
 def _store(

@@ -111,6 +111,19 @@ def test_a_target_of_which_nothing_is_seen_abstains_and_says_why(conn: Connectio
         assert found[name].note.startswith("Too ")
 
 
+def test_of_many_users_the_same_some_are_learned_from(conn: Connection) -> None:
+    fading(conn)
+    looked_back = moments.keep(conn, [TODAY - timedelta(days=20), TODAY - timedelta(days=30)])
+    assert predictor.sampled(conn, 2, most_rows=1_000) is None
+    found = []
+    for _ in range(2):
+        only = predictor.sampled(conn, 2, most_rows=100)
+        query = compiled(predictor.training_expr(looked_back, TARGETS[0], timedelta(days=14), only=only))
+        found.append(sorted(row.user_id for row in run(conn, query)))
+    assert found[0] == found[1]
+    assert 10 < len(set(found[0])) <= 50
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=lambda one: one.name)
 def test_nothing_after_a_moment_changes_its_training_rows_but_their_label(conn: Connection, target: Target) -> None:
     world.post(conn, list(world.events(6000, users=150, until=NOW, days=100, seed=3)), NOW)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.analyze.classifier import segment_expr
 from oracle_lib.analyze.features import state_expr
-from oracle_lib.analyze.predictor import Model, scores_expr, told_expr
+from oracle_lib.analyze.predictor import Model, asked_expr, scores_expr, told_expr
 from oracle_lib.analyze.targets import TARGETS
 from oracle_lib.observe import activity
 from oracle_lib.observe.habits import habits_expr
@@ -88,9 +88,9 @@ EXPRESSIONS: dict[str, Callable[[], ibis.Table]] = {
     "segments": lambda: segment_expr(state_expr(OneDay(AS_OF), current=True), world.SETTINGS),
     "segments of a past day": lambda: segment_expr(state_expr(OneDay(AS_OF - timedelta(days=20))), world.SETTINGS),
     "scores with models": lambda: told_expr(
-        scores_expr(state_expr(OneDay(AS_OF)), {one.name: MODEL for one in TARGETS})
+        scores_expr(asked_expr(state_expr(OneDay(AS_OF))), {one.name: MODEL for one in TARGETS})
     ),
-    "scores without a model": lambda: told_expr(scores_expr(state_expr(OneDay(AS_OF)), {})),
+    "scores without a model": lambda: told_expr(scores_expr(asked_expr(state_expr(OneDay(AS_OF))), {})),
 }
 
 
