@@ -73,10 +73,39 @@ def bars(counts: Mapping[str, float], title: str) -> dg.MetadataValue:
             f'<rect x="{_LABEL}" y="{top}" width="{width}" height="16" rx="2" fill="#4f6bed"/>'
             f'<text x="{_LABEL + width + 6}" y="{top + 12}">{count:,}</text>'
         )
+    return _drawing(title, _WIDTH, height, "".join(rows))
+
+
+def calibration(points: Sequence[tuple[float, float]], title: str) -> dg.MetadataValue:
+    """Return (predicted, observed) shares as points: on the diagonal, predictions mean what they say."""
+    left, top, side = 60, 30, 240
+    bottom = top + side
+
+    def at(predicted: float, observed: float) -> tuple[float, float]:
+        return round(left + side * predicted, 1), round(bottom - side * observed, 1)
+
+    marks = [
+        f'<rect x="{left}" y="{top}" width="{side}" height="{side}" fill="none" stroke="#bbb"/>',
+        f'<line x1="{left}" y1="{bottom}" x2="{left + side}" y2="{top}" stroke="#999" stroke-dasharray="4 3"/>',
+        f'<text x="{left + side / 2}" y="{bottom + 32}" text-anchor="middle">predicted</text>',
+        f'<text transform="translate(16 {top + side / 2}) rotate(-90)" text-anchor="middle">observed</text>',
+    ]
+    for share in (0.0, 0.5, 1.0):
+        x, y = at(share, share)
+        marks.append(
+            f'<text x="{x}" y="{bottom + 15}" text-anchor="middle">{share:.0%}</text>'
+            f'<text x="{left - 5}" y="{y + 4}" text-anchor="end">{share:.0%}</text>'
+        )
+    for x, y in (at(*point) for point in points):
+        marks.append(f'<circle cx="{x}" cy="{y}" r="4.5" fill="#4f6bed" fill-opacity="0.8"/>')
+    return _drawing(title, left + side + 20, bottom + 44, "".join(marks))
+
+
+def _drawing(title: str, width: float, height: float, marks: str) -> dg.MetadataValue:
     drawing = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" font-family="sans-serif"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif"'
         f' font-size="12" fill="#222"><rect width="100%" height="100%" fill="#fff"/>'
-        f'<text x="8" y="18" font-weight="bold">{escape(title)}</text>{"".join(rows)}</svg>'
+        f'<text x="8" y="18" font-weight="bold">{escape(title)}</text>{marks}</svg>'
     )
     encoded = base64.b64encode(drawing.encode()).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{encoded})")

@@ -29,7 +29,14 @@ def models(context: dg.AssetExecutionContext, database: Database) -> dg.Material
     """The models, trained on the past and tried on days they did not see; a better one is promoted."""
     reports = [stages.train(database.store, week, settings.get()) for week in weeks_of(context, clock.now())]
     flat = [one for report in reports for one in ([report] if isinstance(report, stages.Untouched) else report)]
-    return dg.MaterializeResult(metadata=present.rows("models", flat))
+    plots = {
+        f"{one.target}_calibration": present.calibration(
+            [(part.predicted, part.observed) for part in one.metrics.bins], f"{one.target}, {one.kind}"
+        )
+        for one in flat
+        if not isinstance(one, stages.Untouched) and one.metrics is not None
+    }
+    return dg.MaterializeResult(metadata=present.rows("models", flat) | plots)
 
 
 @daily_asset(

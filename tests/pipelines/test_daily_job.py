@@ -1,5 +1,6 @@
 """The daily and weekly jobs on a small academy, in this process, with Dagster's own executor."""
 
+import base64
 from datetime import date, datetime, timedelta
 
 import dagster as dg
@@ -129,6 +130,26 @@ def test_the_weekly_job_writes_the_report_of_the_last_whole_week(store: Store, n
     assert result.success
     with store.transaction() as conn:
         assert set(conn.scalars(sa.select(tables.reports.c.week))) == {newest_closed_week(now)}
+
+
+@pytest.mark.usefixtures("academy")
+def test_the_models_say_what_came_of_each_target_and_draw_how_well_they_are_calibrated(
+    store: Store, now: datetime
+) -> None:
+    run("daily", store, now, partition_key=newest_closed_day(now).isoformat())
+    result = run("weekly", store, now, partition_key=newest_closed_week(now).isoformat())
+    events = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
+    shown = events["models"].materialization.metadata
+    told = {one["target"]: one for one in shown["models"].value}
+    assert list(told) == ["churn", "completion", "upgrade", "referral"]
+    assert all(one["note"] for one in told.values())
+    assert told["churn"]["metrics"]
+    for target, one in told.items():
+        plot = shown.get(f"{target}_calibration")
+        assert (plot is not None) == bool(one["metrics"])
+        if plot is not None:
+            drawing = base64.b64decode(plot.value.partition("base64,")[2].rstrip(")")).decode()
+            assert drawing.count("<circle") == len(one["metrics"]["bins"])
 
 
 @pytest.mark.usefixtures("academy")
