@@ -5,8 +5,8 @@ and where positives are few everything else loses to it. What a row says must ha
 
 Calibration: each candidate is fitted again and again without a fifth of the users, and what it says of those is held
 against what happened (Platt), with the trend of the moments, which is followed for at most a tenth of the time it was
-seen. A slice of its own for calibration costs rows and, where behaviour drifts, is past when it is used: on act-mooc
-this way left an error of 0.04 where a later slice left 0.07. pandas and scikit-learn are imported where they are used.
+seen. A slice of its own for calibration costs rows and, where behaviour drifts, is past when it is used
+(docs/architecture.md has figures). pandas and scikit-learn are imported where they are used.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
