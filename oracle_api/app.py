@@ -29,6 +29,7 @@ from oracle_api.routes import (
     health,
     models,
     openapi,
+    predictions,
     rejected_events,
     rules,
     run_requests,
@@ -58,6 +59,7 @@ _KEYED: tuple[APIRouter, ...] = (
     ceo_report.router,
     run_requests.router,
     openapi.router,
+    predictions.router,
 )
 _OPEN: tuple[APIRouter, ...] = (health.router, pages.router)
 _POOL = 10

@@ -27,8 +27,10 @@ from oracle_lib.window import Week, Window
 if TYPE_CHECKING:
     from oracle_lib.analyze.classifier import ClassifyReport
     from oracle_lib.analyze.counting import CountReport
-    from oracle_lib.analyze.predictor import ScoreReport, TrainReport
-    from oracle_lib.analyze.soundness import Finding
+    from oracle_lib.analyze.findings import Finding
+    from oracle_lib.analyze.predictor import ScoreReport
+    from oracle_lib.analyze.rebuilding import RebuildReport
+    from oracle_lib.analyze.training import TrainReport
     from oracle_lib.decide.decider import ProposeReport
     from oracle_lib.execute.executor import ExecuteReport
     from oracle_lib.execute.reminders import Reminder
@@ -116,23 +118,43 @@ def score(store: Store, window: Window, settings: Settings, *, everyone: bool = 
         return predictor.score(conn, window.today, settings=settings, everyone=everyone)
 
 
-def inspect(store: Store, window: Window) -> list[Finding]:
-    """Ask whether the state is fit to act on; an older window proposes nothing and is not asked."""
-    from oracle_lib.analyze import soundness
+def inspect(store: Store, window: Window, settings: Settings) -> list[Finding]:
+    """Ask whether the state is fit to act on and whether the models mean what they say, and keep the answers.
+
+    An older window proposes nothing and is not asked.
+    """
+    from oracle_lib.analyze import findings, model_health, soundness
 
     if not window.is_current:
-        return [soundness.Finding(name, True, OLDER.reason) for name in soundness.FINDINGS]
+        return [findings.Finding(name, True, OLDER.reason) for name in (*soundness.QUESTIONS, *model_health.QUESTIONS)]
     with store.transaction() as conn:
-        return soundness.inspect(conn, window.newest, window.now)
+        found = soundness.inspect(conn, window.newest, window.now)
+        found += model_health.inspect(conn, window.today, settings)
+        findings.record(conn, found, window.today, window.now)
+        model_health.keep_scores(conn, window.today)
+        return found
 
 
-def hold_unless_sound(store: Store, window: Window) -> list[Finding]:
-    """Raise `Permanent` with every failed finding; what follows proposes."""
-    findings = inspect(store, window)
-    failed = [finding.detail for finding in findings if not finding.passed]
+def hold_unless_sound(store: Store, window: Window, settings: Settings) -> list[Finding]:
+    """Raise `Permanent` with every failed finding of the gate; what follows proposes."""
+    found = inspect(store, window, settings)
+    failed = [finding.detail for finding in found if not finding.passed and finding.target is None]
     if failed:
         raise Permanent("Nothing is proposed: " + " ".join(failed))
-    return findings
+    return found
+
+
+def propose_if_sound(store: Store, window: Window, triggers: Collection[str]) -> ProposeReport | Untouched:
+    """Propose for whom waits, unless the gate is shut: then they go on waiting. Asks it where it was not open today."""
+    from oracle_lib.analyze import findings, soundness
+
+    with store.transaction() as conn:
+        if not findings.gate_is_open(conn, window.today):
+            found = soundness.inspect(conn, window.newest, window.now)
+            findings.record(conn, found, window.today, window.now)
+            if failed := [finding.detail for finding in found if not finding.passed]:
+                return Untouched("Nothing is proposed: " + " ".join(failed))
+    return propose(store, window, triggers=triggers, everyone=False)
 
 
 def propose(
@@ -172,20 +194,28 @@ def retain(store: Store, window: Window, settings: Settings) -> RetentionReport 
         return module.retain(conn, window.today, settings.retention_days)
 
 
+def compare_with_rebuild(store: Store, now: datetime, settings: Settings) -> RebuildReport:
+    """Say whether the incremental tables are what a rebuild would give."""
+    from oracle_lib.analyze import rebuilding
+
+    with store.transaction() as conn:
+        return rebuilding.compare(conn, now.date(), settings=settings)
+
+
 def train(store: Store, week: Week, settings: Settings) -> Sequence[TrainReport] | Untouched:
     """Train, backtest and promote; an older week trains nothing: what it would promote is already outdated.
 
     When a model is promoted everybody is queued to be scored by it, and `react` does so within seconds.
     """
-    from oracle_lib.analyze import predictor
+    from oracle_lib.analyze import training
     from oracle_lib.storage import queue
 
     if not week.is_current:
         return OLDER
     with store.transaction() as conn:
-        trained = predictor.train(conn, clock.newest_closed_day(week.now), settings=settings)
+        trained = training.train(conn, clock.newest_closed_day(week.now), settings=settings)
         if any(one.promoted for one in trained):
-            queue.hand_on(conn, "predictions", queue.EVERYONE)
+            queue.add_everyone(conn, "predictions")
         return trained
 
 
@@ -205,11 +235,22 @@ def report(store: Store, week: Week, settings: Settings) -> Report:
         return ceo_report.make(conn, week.first, week.now, settings=settings)
 
 
-def anything_dirty(store: Store) -> bool:
-    """Say whether events, or users between two stages, wait to be worked on."""
+def anything_waits(store: Store, now: datetime) -> bool:
+    """Say whether events, users between two stages, or a new day wait to be worked on.
+
+    Users who wait for their rules behind a gate that is shut do not count: only new events can open it.
+    """
+    from oracle_lib.analyze import findings
+    from oracle_lib.storage import queue
+
     with store.transaction() as conn:
-        waiting = sa.or_(sa.exists(sa.select(dirty_user_days.c.id)), sa.exists(sa.select(dirty_users.c.id)))
-        return bool(conn.scalar(sa.select(waiting)))
+        users = sa.select(dirty_users.c.id)
+        if findings.gate_is_open(conn) is False:
+            users = users.where(dirty_users.c.stage != "rules")
+        if conn.scalar(sa.select(sa.or_(sa.exists(sa.select(dirty_user_days.c.id)), sa.exists(users)))):
+            return True
+        stands = queue.stands_for(conn, "predictions")
+        return stands is not None and stands <= clock.newest_closed_day(now)
 
 
 def anything_due(store: Store) -> int:
@@ -244,7 +285,7 @@ def daily(store: Store, window: Window, settings: Settings, owner: str) -> list[
         ("segments", lambda: classify(store, window, settings)),
         ("segment_counts", lambda: count(store, window, settings)),
         ("predictions", lambda: score(store, window, settings)),
-        ("checks", lambda: hold_unless_sound(store, window)),
+        ("checks", lambda: hold_unless_sound(store, window, settings)),
         ("actions", lambda: propose(store, window)),
         ("deliveries", lambda: deliver(store, settings, owner) if window.is_current else OLDER),
         ("outcomes", lambda: attribute(store, window.now, settings) if window.is_current else OLDER),
@@ -255,6 +296,7 @@ def daily(store: Store, window: Window, settings: Settings, owner: str) -> list[
 def weekly(store: Store, week: Week, settings: Settings) -> list[Step]:
     """Return the weekly run as named steps, in the order of Dagster's job `weekly`."""
     return [
+        ("equals_rebuild", lambda: compare_with_rebuild(store, week.now, settings)),
         ("models", lambda: train(store, week, settings)),
         ("insights", lambda: observe_week(store, week)),
         ("ceo_report", lambda: report(store, week, settings)),
@@ -264,7 +306,8 @@ def weekly(store: Store, week: Week, settings: Settings) -> list[Step]:
 def react(store: Store, now: datetime, settings: Settings) -> list[Step]:
     """Return what is done about fresh events: the same stages, for the users they touch, as they stand today.
 
-    What a person just did asks for an answer within seconds; rules that look at time wait for the daily run.
+    What a person just did asks for an answer within seconds; rules that look at time wait for the daily run. The first
+    of a day looks at everybody: whoever fell silent long enough ago is another user since midnight.
     """
     newest = clock.newest_closed_day(now)
     window = Window(first=newest, last=newest, now=now)
@@ -274,6 +317,6 @@ def react(store: Store, now: datetime, settings: Settings) -> list[Step]:
         ("activity", lambda: refresh(store, window)),
         ("segments", lambda: classify(store, window, settings, everyone=False)),
         ("predictions", lambda: score(store, window, settings, everyone=False)),
-        ("actions", lambda: propose(store, window, triggers=triggers, everyone=False)),
+        ("actions", lambda: propose_if_sound(store, window, triggers)),
         ("outcomes", lambda: attribute(store, now, settings)),
     ]

@@ -1,18 +1,25 @@
-"""The gate between predictions and actions: each finding of `soundness` is a blocking asset check of `predictions`.
+"""What is asked between predictions and actions, as asset checks of `predictions`.
 
-A failed one stops the run before `actions`, so nothing is proposed on broken input; what was worked out stays and the
-next run that finds it sound goes on.
+The gate (`soundness`) blocks: a failed check stops the run before `actions`, so nothing is proposed on broken input;
+what was worked out stays and the next run that finds it sound goes on. The health of the models (`model_health`) does
+not: a failed check holds the rules that ask for what that model says, and no others.
+
+Once a week `equals_rebuild` proves on live data that the incremental tables are what a rebuild would give.
 """
 
 from collections.abc import Sequence
 
 import dagster as dg
 
-from oracle_lib.analyze.soundness import FINDINGS, Finding
+from oracle_lib import clock, settings, stages
+from oracle_lib.analyze import model_health, soundness
+from oracle_lib.analyze.findings import Finding
+from oracle_pipelines.resources import Database
 
-GATE = [
-    dg.AssetCheckSpec(name=name, asset="predictions", description=claim, blocking=True)
-    for name, claim in FINDINGS.items()
+ASKED = [
+    dg.AssetCheckSpec(name=name, asset="predictions", description=claim, blocking=questions is soundness.QUESTIONS)
+    for questions in (soundness.QUESTIONS, model_health.QUESTIONS)
+    for name, claim in questions.items()
 ]
 
 
@@ -27,3 +34,14 @@ def results(findings: Sequence[Finding]) -> list[dg.AssetCheckResult]:
         )
         for finding in findings
     ]
+
+
+@dg.asset_check(asset="segments", description="The incremental tables are, row for row, what a rebuild would give.")
+def equals_rebuild(database: Database) -> dg.AssetCheckResult:
+    """Compare counts, windows and segments with those of a rebuild."""
+    report = stages.compare_with_rebuild(database.store, clock.now(), settings.get())
+    return dg.AssetCheckResult(
+        passed=report.equal,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={f"{table}_different": rows for table, rows in report.different.items()},
+    )

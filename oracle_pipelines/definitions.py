@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from oracle_pipelines import checks
 from oracle_pipelines.assets import analyze, decide, execute, learn, observe, tell
 from oracle_pipelines.jobs import JOBS
 from oracle_pipelines.resources import Database
@@ -10,6 +11,7 @@ from oracle_pipelines.sensors import SENSORS
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([observe, analyze, decide, execute, learn, tell]),
+    asset_checks=[checks.equals_rebuild],
     jobs=JOBS,
     schedules=SCHEDULES,
     sensors=SENSORS,

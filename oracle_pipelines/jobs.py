@@ -9,25 +9,29 @@ from datetime import timedelta
 import dagster as dg
 
 from oracle_lib import clock, settings, stages
-from oracle_pipelines import present, resources
+from oracle_pipelines import checks, present, resources
 from oracle_pipelines.failures import told
 from oracle_pipelines.resources import Database
 
 # At most one run of a lane at a time, enforced by the queue (dagster.yaml).
 LANE = "oracle/lane"
+WEEKLY_CHECKS = dg.AssetSelection.checks(checks.equals_rebuild)
 _PRUNED_AT_ONCE = 500
 
 daily = dg.define_asset_job(
     "daily",
-    selection=dg.AssetSelection.groups("observe", "decide", "execute")
-    | dg.AssetSelection.assets("segments", "predictions", "outcomes"),
+    selection=(
+        dg.AssetSelection.groups("observe", "decide", "execute")
+        | dg.AssetSelection.assets("segments", "predictions", "outcomes")
+    )
+    - WEEKLY_CHECKS,
     tags={LANE: "daily"},
     description="Everything a closed day needs: count, classify, predict, check, propose, send, learn, retain.",
 )
 
 weekly = dg.define_asset_job(
     "weekly",
-    selection=dg.AssetSelection.assets("models", "insights", "ceo_report"),
+    selection=dg.AssetSelection.assets("models", "insights", "ceo_report") | WEEKLY_CHECKS,
     tags={LANE: "weekly"},
     description="Everything a whole week needs: retrain and promote, insights, the report.",
 )

@@ -30,9 +30,9 @@ EVERY_LOOK = 2
 Tick = dg.RunRequest | dg.SkipReason
 
 
-def on_new_events(dirty: bool, busy: Collection[str]) -> Tick:
-    """React when something is dirty; not beside a daily run, which does the same for everybody."""
-    if not dirty:
+def on_new_events(waits: bool, busy: Collection[str]) -> Tick:
+    """React when something waits; not beside a daily run, which does the same for everybody."""
+    if not waits:
         return dg.SkipReason("Nothing waits to be counted.")
     if busy:
         return dg.SkipReason(f"{' and '.join(sorted(busy))} runs or is queued; what waits will be seen after it.")
@@ -55,9 +55,9 @@ def busy_among(instance: dg.DagsterInstance, names: Collection[str]) -> set[str]
 
 @dg.sensor(job=jobs.react, minimum_interval_seconds=15, default_status=RUNNING)
 def new_events(context: dg.SensorEvaluationContext, database: Database) -> Tick:
-    """Events that came in are answered within seconds."""
-    dirty = stages.anything_dirty(database.store)
-    return on_new_events(dirty, busy_among(context.instance, ("daily", "react")) if dirty else ())
+    """Events that came in are answered within seconds, and at midnight everybody is looked at for the new day."""
+    waits = stages.anything_waits(database.store, clock.now())
+    return on_new_events(waits, busy_among(context.instance, ("daily", "react")) if waits else ())
 
 
 @dg.sensor(job=jobs.execute, minimum_interval_seconds=EVERY_LOOK, default_status=RUNNING)

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
-from oracle_api.schemas.words import Outgoing
+from oracle_api.schemas.words import Outgoing, Percent
 
 
 class BinOut(Outgoing):
@@ -16,13 +16,25 @@ class BinOut(Outgoing):
     observed: float
 
 
+class IntervalOut(Outgoing):
+    """Where a figure lies with 95 %."""
+
+    lower: float
+    upper: float
+
+
 class MetricsOut(Outgoing):
-    """Figures on weeks that were not learned from; `aucOf` is that of every candidate and of the model that stood."""
+    """Figures on weeks that were not learned from; `aucOf` is that of every candidate and of the model that stood.
+
+    `leadInterval`: of the AUC's lead over that of recency alone.
+    """
 
     rows: int
     positives: int
     base_rate: float
     auc: float
+    auc_interval: IntervalOut | None = None
+    lead_interval: IntervalOut | None = None
     brier: float
     calibration_error: float
     lift: float | None = None
@@ -58,3 +70,28 @@ class ModelCardOut(ModelOut):
     """One version and its card in Markdown."""
 
     card: str
+
+
+class ContributionOut(Outgoing):
+    """One factor: by how many percentage points it raises (or lowers) the probability against what is typical."""
+
+    factor: str
+    points: Percent
+    text: str
+
+
+class PredictionOut(Outgoing):
+    """What one model says of a user: the probability in percent, and the factors that weigh most first."""
+
+    target: Literal["churn", "completion", "upgrade", "referral"]
+    probability: Percent
+    model_id: UUID
+    version: int
+    contributions: list[ContributionOut]
+
+
+class PredictionsOut(Outgoing):
+    """What is predicted of a user; a target that is not asked of them, or has no model, is not there."""
+
+    user_id: str
+    predictions: list[PredictionOut]

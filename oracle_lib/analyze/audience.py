@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.errors import NotFound
-from oracle_lib.storage.tables import segments
+from oracle_lib.storage.tables import segments, watermarks
 
 MAX_LIMIT = 200
 
@@ -85,4 +85,9 @@ def levels(conn: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-_COLUMNS = tuple(segments.c[name] for name in Segment.__dataclass_fields__)
+_EVERYONE = sa.select(watermarks.c.everyone_at).where(watermarks.c.stage == "predictions").scalar_subquery()
+# A look at everybody is one row, and not one of each user.
+_COLUMNS = tuple(
+    sa.func.greatest(segments.c.last_analyzed, _EVERYONE).label(name) if name == "last_analyzed" else segments.c[name]
+    for name in Segment.__dataclass_fields__
+)

@@ -4,12 +4,12 @@ The older three quarters of the moments fit and calibrate, the latest quarter me
 after that: what is promoted is what was measured. scikit-learn and pandas are imported where they are used.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from oracle_lib.analyze import candidates
 from oracle_lib.analyze.candidates import MARGIN, RECENCY, Candidate, Rows
-from oracle_lib.analyze.measures import Metrics, measure
+from oracle_lib.analyze.measures import Interval, Metrics, Spread, auc_intervals, measure, spread
 
 if TYPE_CHECKING:
     from oracle_lib.analyze.candidates import Array, Places
@@ -26,7 +26,8 @@ _LATER_SHARE = 0.25
 class Fitted:
     """A backtest: the best candidate and its figures, whether it may be trusted, and why or why not.
 
-    `auc` is that of every candidate, and of the standing model, on the latest moments.
+    `auc` is that of every candidate, and of the standing model, on the latest moments; `auc_interval` that of the best,
+    and `lead_interval` of its lead over recency, by bootstrap over users. `spread` is how its predictions lie there.
     """
 
     candidate: Candidate | None
@@ -34,10 +35,15 @@ class Fitted:
     holds: bool
     note: str
     auc: dict[str, float] = field(default_factory=dict)
+    auc_interval: Interval | None = None
+    lead_interval: Interval | None = None
+    spread: Spread | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as plain data."""
-        return {**(self.metrics.as_json() if self.metrics else {}), "auc_of": self.auc}
+        figures = {name: getattr(self, name) for name in ("auc_interval", "lead_interval", "spread")}
+        shown = {name: asdict(value) for name, value in figures.items() if value is not None}
+        return {**(self.metrics.as_json() if self.metrics else {}), "auc_of": self.auc, **shown}
 
 
 def fit(rows: Rows, standing: "Array | None" = None) -> Fitted:
@@ -62,18 +68,26 @@ def fit(rows: Rows, standing: "Array | None" = None) -> Fitted:
 def _compete(rows: Rows, older: "Places", latest: "Places", standing: "Array | None") -> Fitted:
     later = rows.at(latest)
     fitted = candidates.fit(rows.at(older))
-    measured = {kind: measure(one.probability(later), later.outcome) for kind, one in fitted.items()}
+    said = {kind: one.probability(later) for kind, one in fitted.items()}
+    measured = {kind: measure(one, later.outcome) for kind, one in said.items()}
     auc = {kind: one.auc for kind, one in measured.items()}
     kind = candidates.best(auc)
     kind = kind if auc[kind] >= auc[RECENCY] + MARGIN else RECENCY
-    told = measured[kind]
-    said = f"{kind} ranks the latest weeks at {told.auc:.3f}, recency at {auc[RECENCY]:.3f}"
-    if told.auc < MIN_AUC:
-        return Fitted(fitted[kind], told, False, f"Held back: {said}; {MIN_AUC} is needed.", auc)
-    if standing is not None:
-        stands = measure(standing, later.outcome)
+    stands = None if standing is None else measure(standing, later.outcome)
+    if stands is not None:
         auc["standing"] = stands.auc
-        if told.brier >= stands.brier:
-            figures = f"its Brier score is {told.brier:.4f}, that of the standing model {stands.brier:.4f}"
-            return Fitted(fitted[kind], told, False, f"Held back: {said}, but {figures}.", auc)
-    return Fitted(fitted[kind], told, True, f"Holds: {said}.", auc)
+    holds, note = _verdict(kind, measured, stands)
+    (own, _), lead = auc_intervals(said[kind], said[RECENCY], later.outcome, later.user)
+    return Fitted(fitted[kind], measured[kind], holds, note, auc, own, lead, spread(said[kind]))
+
+
+def _verdict(kind: str, measured: dict[str, Metrics], stands: Metrics | None) -> tuple[bool, str]:
+    """Say whether the best candidate is good enough, and better than the model that stands; and why."""
+    told = measured[kind]
+    said = f"{kind} ranks the latest weeks at {told.auc:.3f}, recency at {measured[RECENCY].auc:.3f}"
+    if told.auc < MIN_AUC:
+        return False, f"Held back: {said}; {MIN_AUC} is needed."
+    if stands is not None and told.brier >= stands.brier:
+        figures = f"its Brier score is {told.brier:.4f}, that of the standing model {stands.brier:.4f}"
+        return False, f"Held back: {said}, but {figures}."
+    return True, f"Holds: {said}."

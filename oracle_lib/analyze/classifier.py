@@ -58,10 +58,11 @@ def classify(conn: Connection, as_of: date, *, settings: Settings, everyone: boo
     """Write the segment of every user (or of those who wait) as it stands on `as_of`.
 
     Needs `activity` to stand for `as_of`. Idempotent; publishes only rows that changed and keeps each change of a level
-    in `segment_changes`. Queues the users it looked at for scoring.
+    in `segment_changes` with its cause. Queues the users it looked at for scoring.
     """
     lock(conn, segments.name)
     work = queue.take_users(conn, "segments")
+    causes = queue.causes(conn, "segments", as_of, otherwise="settings")
     if everyone or queue.stands_for(conn, "segments") != as_of:
         work = queue.EVERYONE
     done = publish(
@@ -70,9 +71,9 @@ def classify(conn: Connection, as_of: date, *, settings: Settings, everyone: boo
         segment_expr(state_expr(OneDay(as_of), work.users, current=True), settings).drop("as_of"),
         key=("user_id",),
         scope=work.scope,
-        history=History(segment_changes, COUNTED, as_of),
+        history=History(segment_changes, COUNTED, as_of, causes),
     )
-    queue.set_stands_for(conn, "segments", as_of)
+    queue.set_stands_for(conn, "segments", as_of, work)
     queue.hand_on(conn, "predictions", work)
     return ClassifyReport(as_of=as_of, users=done.seen, written=done.written, by_level=_by_level(conn))
 

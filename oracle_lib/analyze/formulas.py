@@ -1,15 +1,14 @@
-"""A fitted candidate as plain numbers, and those numbers as an expression: what was trained in Python scores in SQL.
+"""A fitted candidate as plain numbers, and those numbers as SQL: what was trained in Python scores in the database.
 
 Nothing is unpickled, the same formula serves one user, everybody and another engine, and what a model says can be
 worked out by hand. `Parameters` is JSON: see `of` for its form. Features are columns of doubles, named as in
-`targets.FEATURES`.
+`targets.FEATURES`; the SQL is of those names and of numbers, nothing else, and PostgreSQL and DuckDB read it alike.
+It is text because it is long: composing six hundred trees as expressions took two seconds, for one user as for all.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-import ibis
 
 if TYPE_CHECKING:
     from oracle_lib.analyze.candidates import Candidate
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, Any]
 # A leaf's value, or [place of the feature, threshold, unknown goes left, left, right]; up to the threshold goes left.
 Tree = float | list[Any]
+# Features of which another value is taken than the user's; None: unknown.
+Fixed = Mapping[str, float | None]
 
 
 def of(candidate: "Candidate") -> dict[str, Any]:
@@ -33,16 +34,27 @@ def of(candidate: "Candidate") -> dict[str, Any]:
     }
 
 
-def probability_expr(state: ibis.Table, parameters: Parameters) -> ibis.Value:
-    """Return the probability (0-1) for rows of `state`, whose features are plain columns of doubles.
+def probability_sql(parameters: Parameters) -> str:
+    """Return the probability (0-1) as SQL over columns that are doubles.
 
     A feature is named a hundred times: a statement over anything but a table would work it out as often.
     """
-    logits = [_part_expr(state, part) for part in parameters["parts"]]
     calibration = parameters["calibration"]
-    logit = calibration["level"] + calibration["steepness"] * (_sum(logits) / float(len(logits)))
+    parts = [_part_sql(part, {}) for part in parameters["parts"]]
+    mean = f"({' + '.join(parts)}) / {_number(len(parts))}"
+    logit = f"{_number(calibration['level'])} + {_number(calibration['steepness'])} * ({mean})"
     # Beyond, exp() leaves what a double can hold.
-    return 1.0 / (1.0 + (-ibis.greatest(ibis.least(logit, 30.0), -30.0)).exp())
+    return f"1 / (1 + exp(-greatest(least({logit}, {_number(30)}), {_number(-30)})))"
+
+
+def contribution_sql(parameters: Parameters, names: Collection[str]) -> str:
+    """Return by how much the logit is higher than if `names` were as is typical (`parameters["typical"]`), as SQL."""
+    typical = {name: parameters["typical"][name] for name in names}
+    parts = [difference for part in parameters["parts"] if (difference := _difference_sql(part, typical))]
+    if not parts:
+        return _number(0)
+    share = parameters["calibration"]["steepness"] / len(parameters["parts"])
+    return f"{_number(share)} * ({' + '.join(parts)})"
 
 
 def features(parameters: Parameters) -> list[str]:
@@ -80,40 +92,76 @@ def _tree(nodes: Any, place: int) -> Tree:
     return [int(node["feature_idx"]), float(node["num_threshold"]), bool(node["missing_go_to_left"]), left, right]
 
 
-def _part_expr(state: ibis.Table, part: Mapping[str, Any]) -> ibis.Value:
+def _part_sql(part: Mapping[str, Any], fixed: Fixed) -> str:
+    """Return the logit of a part, with the value of `fixed` in place of the column of each feature it names."""
     if "curve" in part:
         curve = part["curve"]
-        return curve["intercept"] + curve["slope"] * (ibis.greatest(state.recency, 0.0) + 1.0).ln()
+        silence = _value("recency", fixed)
+        return f"({_number(curve['intercept'])} + {_number(curve['slope'])} * ln(greatest({silence}, 0) + 1))"
     if "logistic" in part:
         logistic = part["logistic"]
-        terms = [
-            weight * ibis.coalesce(_signed_log(state[name]), logistic["medians"][name])
-            for name, weight in logistic["weights"].items()
-        ]
-        return logistic["intercept"] + _sum(terms)
+        terms = [_term_sql(logistic, name, fixed) for name in logistic["weights"]]
+        return f"({' + '.join([_number(logistic['intercept']), *terms])})"
     forest = part["trees"]
-    values = [state[name] for name in forest["features"]]
-    return forest["baseline"] + _sum([_tree_expr(tree, values) for tree in forest["trees"]])
+    trees = [_tree_sql(tree, forest["features"], fixed) for tree in forest["trees"]]
+    return f"({' + '.join([_number(forest['baseline']), *trees])})"
 
 
-def _tree_expr(tree: Tree, values: Sequence[ibis.Value]) -> ibis.Value:
+def _difference_sql(part: Mapping[str, Any], typical: Fixed) -> str | None:
+    """Return a part less the same part with `typical` values; only what they change of it, None where nothing."""
+    if "curve" in part:
+        return f"({_part_sql(part, {})} - {_part_sql(part, typical)})" if "recency" in typical else None
+    if "logistic" in part:
+        logistic = part["logistic"]
+        touched = [name for name in logistic["weights"] if name in typical]
+        pairs = [f"({_term_sql(logistic, name, {})} - {_term_sql(logistic, name, typical)})" for name in touched]
+    else:
+        names, trees = part["trees"]["features"], part["trees"]["trees"]
+        pairs = [
+            f"({_tree_sql(tree, names, {})} - {_tree_sql(tree, names, typical)})"
+            for tree in trees
+            if _reads(tree, names, typical)
+        ]
+    return f"({' + '.join(pairs)})" if pairs else None
+
+
+def _term_sql(logistic: Mapping[str, Any], name: str, fixed: Fixed) -> str:
+    value = _value(name, fixed)
+    logged = f"sign({value}) * ln(abs({value}) + 1)"
+    return f"{_number(logistic['weights'][name])} * coalesce({logged}, {_number(logistic['medians'][name])})"
+
+
+def _tree_sql(tree: Tree, names: Sequence[str], fixed: Fixed) -> str:
     if isinstance(tree, float):
-        return ibis.literal(tree)
+        return _number(tree)
     place, threshold, unknown_left, left, right = tree
-    value = values[place]
+    name = names[place]
+    if name in fixed:
+        value = fixed[name]
+        goes_left = unknown_left if value is None else value <= threshold
+        return _tree_sql(left if goes_left else right, names, fixed)
     # JSON has no infinity: a split of the known from the unknown.
-    below = value.notnull() if math.isinf(threshold) else value <= threshold
-    goes_left = (below | value.isnull()) if unknown_left else below
-    return ibis.cases((goes_left, _tree_expr(left, values)), else_=_tree_expr(right, values))
+    below = f"{name} IS NOT NULL" if math.isinf(threshold) else f"{name} <= {_number(threshold)}"
+    goes_left = f"{below} OR {name} IS NULL" if unknown_left else below
+    then, otherwise = (_tree_sql(side, names, fixed) for side in (left, right))
+    return f"CASE WHEN {goes_left} THEN {then} ELSE {otherwise} END"
 
 
-def _sum(terms: Sequence[ibis.Value]) -> ibis.Value:
-    """Add pairwise: hundreds of terms one after the other would nest deeper than a compiler goes."""
-    if len(terms) == 1:
-        return terms[0]
-    half = len(terms) // 2
-    return _sum(terms[:half]) + _sum(terms[half:])
+def _reads(tree: Tree, names: Sequence[str], among: Collection[str]) -> bool:
+    if isinstance(tree, float):
+        return False
+    place, _, _, left, right = tree
+    return names[place] in among or _reads(left, names, among) or _reads(right, names, among)
 
 
-def _signed_log(value: ibis.Value) -> ibis.Value:
-    return value.sign() * (value.abs() + 1.0).ln()
+def _value(name: str, fixed: Fixed) -> str:
+    if name not in fixed:
+        return name
+    value = fixed[name]
+    return "NULL::float8" if value is None else _number(value)
+
+
+def _number(value: float) -> str:
+    """Write a double so that every engine reads the same one: without the exponent some would take it for a decimal."""
+    digits = repr(float(value))
+    return f"({digits if 'e' in digits else digits + 'e0'}::float8)"

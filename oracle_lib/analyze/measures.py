@@ -78,6 +78,24 @@ def measure(predicted: Any, outcome: Any) -> Metrics:
     )
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How predictions lie: the edges between bins, and the share of rows in each; an edge belongs to the bin above."""
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
+def spread(predicted: Any) -> Spread:
+    """Return how predictions lie over tenths of the rows; fewer bins where many are alike."""
+    import numpy as np
+
+    predicted = np.round(np.asarray(predicted, dtype=float), 4)
+    edges = np.unique(np.quantile(predicted, np.arange(1, _BINS) / _BINS))
+    counts = np.bincount(np.searchsorted(edges, predicted, side="right"), minlength=len(edges) + 1)
+    return Spread(tuple(map(float, edges)), tuple(map(float, counts / len(predicted))))
+
+
 def auc_intervals(
     predicted: "Array", baseline: "Array", outcome: "Array", user: Any
 ) -> tuple[tuple[Interval, Interval], Interval]:

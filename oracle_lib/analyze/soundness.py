@@ -1,15 +1,15 @@
-"""Is what was worked out fit to act on? Asked between predictions and actions; one failed finding holds every proposal.
+"""Is what was worked out fit to act on? Asked before anything is proposed; one failed finding holds every proposal.
 
 A proposal made on a broken feed or a half-written table reaches a person. Silence of a source looks exactly like a
 thousand people giving up, so a feed that stopped is found here first.
 """
 
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from oracle_lib.analyze.findings import Finding
 from oracle_lib.clock import DAY
 from oracle_lib.storage.tables import dirty_user_days, predictions, segments, user_days, users
 
@@ -20,16 +20,7 @@ ENDED_AFTER = timedelta(days=30)
 _PATIENCE = timedelta(minutes=5)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One question asked of the data: its name in snake_case, the answer, and a sentence."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
-FINDINGS = {
+QUESTIONS = {
     "feed_is_fresh": "Events of the newest closed day arrived, if the feed was busy in the week before.",
     "days_are_counted": "No closed day up to the newest waits to be counted again.",
     "segments_cover_users": "Every user has a segment.",
@@ -38,13 +29,13 @@ FINDINGS = {
 
 
 def inspect(conn: Connection, newest: date, now: datetime) -> list[Finding]:
-    """Ask every question of `FINDINGS` about the state for the newest closed day. Reads only."""
+    """Ask every question of `QUESTIONS` about the state for the newest closed day. Reads only."""
     return [_feed(conn, newest), _counted(conn, newest, now), _covered(conn, now), _in_range(conn)]
 
 
 def _feed(conn: Connection, newest: date) -> Finding:
     by_day = sa.select(user_days.c.day, sa.func.sum(user_days.c.events).label("events")).where(
-        user_days.c.day.between(newest - ENDED_AFTER, newest)
+        user_days.c.day.between(newest - ENDED_AFTER, newest + DAY)
     )
     counts = {day: int(n) for day, n in conn.execute(by_day.group_by(user_days.c.day))}
     last = max(counts, default=None)

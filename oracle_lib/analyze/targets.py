@@ -1,13 +1,17 @@
 """What is predicted: of whom, and what has to happen within how many days for it to have come true."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-
-import ibis
+from typing import TYPE_CHECKING
 
 from oracle_lib.settings import Settings
 from oracle_lib.storage.tables.activity import LIFETIME_COUNTS, WINDOWS
+
+if TYPE_CHECKING:
+    import ibis
 
 # Users silent for longer are lost already: predicting them again would flatter every figure.
 AT_RISK_DAYS = 30

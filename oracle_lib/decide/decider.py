@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib import settings
+from oracle_lib.analyze import findings
 from oracle_lib.decide import content, firing, guardrails, templates
 from oracle_lib.decide.candidates import candidates
 from oracle_lib.decide.definition import Message, TagChange
@@ -56,7 +57,10 @@ _PRIVATE = frozenset({"first_name", "last_name"})
 
 @dataclass(frozen=True)
 class ProposeReport:
-    """What one run proposed. `skipped` counts each guardrail's no by reason, `by_rule` the proposals by rule name."""
+    """What one run proposed. `skipped` counts each guardrail's no by reason, `by_rule` the proposals by rule name.
+
+    `held` names the rules that were not asked, since they take the word of a model that is not to be trusted now.
+    """
 
     as_of: date
     rules: int
@@ -66,6 +70,7 @@ class ProposeReport:
     tagged: int
     skipped: Mapping[str, int] = field(default_factory=dict)
     by_rule: Mapping[str, int] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
 
 
 def propose(
@@ -86,9 +91,12 @@ def propose(
     """
     lock(conn, "propose")
     among = _among(conn, triggers, everyone)
-    chosen = active(conn, triggers, now)
+    untrusted = findings.held_targets(conn)
+    standing = active(conn, triggers, now)
+    chosen = [rule for rule in standing if not rule.definition.rests_on & untrusted]
+    held = tuple(rule.definition.name for rule in standing if rule not in chosen)
     if not chosen:
-        return ProposeReport(as_of, 0, 0, 0, 0, 0)
+        return ProposeReport(as_of, 0, 0, 0, 0, 0, held=held)
     matched = firing.fire(conn, chosen, as_of=as_of, now=now, among=among)
     skipped = Counter(guardrails.check_candidates(conn, now=now, limits=limits or Limits.of(settings.get())))
     tagged = _tag(conn, chosen, now)
@@ -108,6 +116,7 @@ def propose(
         tagged=tagged,
         skipped={reason: count for reason, count in sorted(skipped.items()) if count},
         by_rule={names[rule_id]: count for rule_id, count in by_rule.items()},
+        held=held,
     )
 
 

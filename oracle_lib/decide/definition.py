@@ -90,8 +90,17 @@ class Definition:
     @property
     def moved_by(self) -> frozenset[str]:
         """The fields of `segment_changes` that fire a segment rule."""
-        mentioned = [leaf for leaf in conditions.leaves(self.conditions) if isinstance(leaf, SegmentIs)]
-        return frozenset(moves for leaf in mentioned if (moves := fields.SEGMENT[leaf.field].moves))
+        return frozenset(field.moves for field in self._mentioned if field.moves)
+
+    @property
+    def rests_on(self) -> frozenset[str]:
+        """The targets of the models whose word the conditions take."""
+        return frozenset(field.target for field in self._mentioned if field.target)
+
+    @property
+    def _mentioned(self) -> list[fields.Field]:
+        leaves = conditions.leaves(self.conditions)
+        return [fields.SEGMENT[leaf.field] for leaf in leaves if isinstance(leaf, SegmentIs)]
 
     @property
     def anchor(self) -> DaysSince | None:

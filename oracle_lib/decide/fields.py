@@ -1,4 +1,4 @@
-"""The segment fields a condition may name: the wire's word, its column, its kind, and which change in history it moves.
+"""The segment fields a condition may name: the wire's word, its column and kind, what it moves and what it rests on.
 
 Probabilities are floats in the table and compare as the integers 0-100 of the wire, halves rounded up.
 """
@@ -10,13 +10,17 @@ from decimal import Decimal
 
 @dataclass(frozen=True)
 class Field:
-    """One field. `kind` is text, integer, percent or money; `moves` names its column in `segment_changes`."""
+    """One field. `kind` is text, integer, percent or money; `moves` names its column in `segment_changes`.
+
+    `target` is what a model predicts to fill it.
+    """
 
     name: str
     column: str
     kind: str
     words: tuple[str, ...] = ()
     moves: str | None = None
+    target: str | None = None
 
     @property
     def numeric(self) -> bool:
@@ -48,9 +52,16 @@ _FIELDS = (
         moves="engagement_level",
     ),
     Field("engagementScore", "engagement_score", "integer", moves="engagement_level"),
-    Field("churnRisk", "churn_risk", "percent", moves="churn_level"),
-    Field("churnLevel", "churn_level", "text", ("low", "medium", "high", "critical"), moves="churn_level"),
-    Field("churnReason", "churn_reason", "text"),
+    Field("churnRisk", "churn_risk", "percent", moves="churn_level", target="churn"),
+    Field(
+        "churnLevel",
+        "churn_level",
+        "text",
+        ("low", "medium", "high", "critical"),
+        moves="churn_level",
+        target="churn",
+    ),
+    Field("churnReason", "churn_reason", "text", target="churn"),
     Field(
         "lifecycle",
         "lifecycle",
@@ -62,9 +73,9 @@ _FIELDS = (
     Field("learningStyle", "learning_style", "text"),
     Field("ltv", "ltv", "money", moves="value_segment"),
     Field("valueSegment", "value_segment", "text", ("high", "medium", "low"), moves="value_segment"),
-    Field("completionProb", "completion_prob", "percent"),
-    Field("upgradeProb", "upgrade_prob", "percent"),
-    Field("referralProb", "referral_prob", "percent"),
+    Field("completionProb", "completion_prob", "percent", target="completion"),
+    Field("upgradeProb", "upgrade_prob", "percent", target="upgrade"),
+    Field("referralProb", "referral_prob", "percent", target="referral"),
     Field("bestContactTime", "best_contact_time", "text"),
     Field("bestChannel", "best_channel", "text"),
     Field("progress", "progress", "integer"),

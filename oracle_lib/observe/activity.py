@@ -64,7 +64,7 @@ def rollup(conn: Connection) -> RollupReport:
     pairs = queue.take_days(conn)
     days = sorted(conn.execute(sa.text("SELECT DISTINCT day FROM work_days")).scalars())
     written = sum(_rollup_window(conn, first, end) for first, end in _runs(days))
-    queue.hand_on(conn, "activity", queue.Work(queue.WORK_DAYS))
+    queue.hand_on_days(conn, "activity")
     return RollupReport(pairs=pairs, days=len(days), written=written)
 
 
@@ -86,7 +86,7 @@ def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> Activit
     progressed = overwrite(conn, activity, courses, key=("user_id",))
     habit = habits_expr(OneDay(as_of), changed.users).drop("as_of")
     formed = publish(conn, habits, habit, key=("user_id",), scope=changed.scope)
-    queue.set_stands_for(conn, "activity", as_of)
+    queue.set_stands_for(conn, "activity", as_of, work)
     # A new day moves everybody's distance from what they last did.
     queue.hand_on(conn, "segments", work if before == as_of else queue.EVERYONE)
     return ActivityReport(as_of=as_of, users=done.seen, written=done.written + progressed.written + formed.written)
@@ -233,9 +233,9 @@ def _counted_fine(e: ibis.Table) -> ibis.Table:
 
 def _add_moved(conn: Connection, before: date, as_of: date) -> queue.Work:
     """Add users for whom a day came or left a window since `before` to the work; return those whose days changed."""
-    queue.add_users(conn, _users_between(before, as_of))
+    queue.add_moved(conn, _users_between(before, as_of))
     scratch_table(conn, _CHANGED, queue.Work(queue.WORK_USERS).users)
-    queue.add_users(conn, _users_of_moved_days(before, as_of))
+    queue.add_moved(conn, _users_of_moved_days(before, as_of))
     return queue.Work(_CHANGED)
 
 

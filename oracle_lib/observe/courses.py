@@ -77,10 +77,10 @@ def put(conn: Connection, course_id: str, course: Course, *, now: datetime | Non
         fresh.on_conflict_do_update(index_elements=["id"], set_={**values, "updated_at": moved}, where=differs)
     )
     if _put_lessons(conn, course_id, course.lessons):
-        learners = sa.select(sa.literal("activity"), user_lessons.c.user_id).where(
+        learners = sa.select(sa.literal("activity"), user_lessons.c.user_id, sa.literal("course")).where(
             user_lessons.c.course_id == course_id
         )
-        conn.execute(sa.insert(dirty_users).from_select(["stage", "user_id"], learners.distinct()))
+        conn.execute(sa.insert(dirty_users).from_select(["stage", "user_id", "cause"], learners.distinct()))
 
 
 def _put_lessons(conn: Connection, course_id: str, wanted: tuple[Lesson, ...]) -> bool:

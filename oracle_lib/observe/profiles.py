@@ -158,7 +158,8 @@ def _write(
     conn.execute(update, rows)
     if changes:
         conn.execute(sa.insert(profile_changes), changes)
-    conn.execute(sa.insert(dirty_users), [{"stage": "activity", "user_id": user_id} for user_id in changed])
+    waiting = [{"stage": "activity", "user_id": user_id, "cause": "profile"} for user_id in changed]
+    conn.execute(sa.insert(dirty_users), waiting)
 
 
 _COLUMNS = tuple(users.c[name] for name in Profile.__dataclass_fields__)

@@ -36,12 +36,21 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Causes:
+    """Why rows changed: the `cause` of their user in the temporary table `known`, and `otherwise` for all others."""
+
+    known: str
+    otherwise: str
+
+
+@dataclass(frozen=True)
 class History:
-    """Where to keep the changes of `columns`: a table with user_id, field, old, new and as_of."""
+    """Where to keep the changes of `columns`: a table with user_id, field, old, new, as_of and cause."""
 
     table: sa.Table
     columns: Sequence[str]
     as_of: date
+    causes: Causes
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,11 @@ def compiled(expression: ibis.Expr) -> str:
     return str(ibis.to_sql(expression, dialect="postgres"))
 
 
-def scratch_table(conn: Connection, name: str, rows: ibis.Table) -> int:
-    """Keep an expression's rows in a temporary table until the transaction ends; return how many there are."""
+def scratch_table(conn: Connection, name: str, rows: ibis.Table | str) -> int:
+    """Keep an expression's (or a query's) rows in a temporary table until the transaction ends; return their number."""
+    query = rows if isinstance(rows, str) else compiled(rows)
     run(conn, f"DROP TABLE IF EXISTS {_quote(name)}")
-    made = run(conn, f"CREATE TEMPORARY TABLE {_quote(name)} ON COMMIT DROP AS {compiled(rows)}")
+    made = run(conn, f"CREATE TEMPORARY TABLE {_quote(name)} ON COMMIT DROP AS {query}")
     run(conn, f"ANALYZE {_quote(name)}")
     return made.rowcount
 
@@ -140,9 +150,11 @@ def _statement(
     if history is not None:
         changes = ", ".join(f"('{name}', old_{name}::text, new_{name}::text)" for name in history.columns)
         parts.append(
-            f"kept AS (INSERT INTO {_quote(history.table.name)} (user_id, field, old, new, as_of)"
-            f" SELECT user_id, field, old, new, DATE '{history.as_of:%Y-%m-%d}' FROM merged"
-            f" CROSS JOIN LATERAL (VALUES {changes}) AS change(field, old, new) WHERE old IS DISTINCT FROM new)"
+            f"kept AS (INSERT INTO {_quote(history.table.name)} (user_id, field, old, new, as_of, cause)"
+            f" SELECT m.user_id, field, old, new, DATE '{history.as_of:%Y-%m-%d}',"
+            f" COALESCE(k.cause, '{history.causes.otherwise}') FROM merged m"
+            f" CROSS JOIN LATERAL (VALUES {changes}) AS change(field, old, new)"
+            f" LEFT JOIN {_quote(history.causes.known)} k ON k.user_id = m.user_id WHERE old IS DISTINCT FROM new)"
         )
     return (
         f"WITH {', '.join(parts)} SELECT (SELECT count(*) FROM fresh),"

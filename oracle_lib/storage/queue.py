@@ -3,6 +3,9 @@
 A stage takes its work with `DELETE ... RETURNING` in the transaction that writes what it derives, and hands the users
 on to the next stage in the same transaction. Kill it anywhere: its work is still queued, or done and handed on. Writers
 only append, so no writer waits for a stage and none is overlooked (guarantee G3). Everybody is one row, not one each.
+
+Each user waits for a cause, which goes along from stage to stage: `events`, `profile` or `course` where something new
+is known of them, `time` where only the day moved.
 """
 
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ import ibis
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.storage.publish import Scope, compiled, run
+from oracle_lib.storage.publish import Causes, Scope, compiled, run
 from oracle_lib.storage.relations import scratch
 
 Stage = Literal["activity", "segments", "predictions", "rules"]
@@ -60,13 +63,16 @@ def take_days(conn: Connection) -> int:
 
 
 def take_users(conn: Connection, stage: Stage) -> Work:
-    """Take every user that waits for `stage` out of the queue, into the temporary table `WORK_USERS`."""
+    """Take every user that waits for `stage` out of the queue, into the temporary table `WORK_USERS`.
+
+    Also where everybody waits: it then holds those of whom something new is known.
+    """
     run(conn, f"DROP TABLE IF EXISTS {WORK_USERS}")
-    run(conn, f"CREATE TEMPORARY TABLE {WORK_USERS} (user_id text) ON COMMIT DROP")
+    run(conn, f"CREATE TEMPORARY TABLE {WORK_USERS} (user_id text, cause text) ON COMMIT DROP")
     everyone = conn.scalar(
         sa.text(
-            "WITH taken AS (DELETE FROM dirty_users WHERE stage = :stage RETURNING user_id), named AS"
-            " (INSERT INTO work_users SELECT DISTINCT user_id FROM taken WHERE user_id IS NOT NULL)"
+            "WITH taken AS (DELETE FROM dirty_users WHERE stage = :stage RETURNING user_id, cause), named AS"
+            " (INSERT INTO work_users SELECT user_id, min(cause) FROM taken WHERE user_id IS NOT NULL GROUP BY user_id)"
             " SELECT bool_or(user_id IS NULL) FROM taken"
         ),
         {"stage": stage},
@@ -75,16 +81,43 @@ def take_users(conn: Connection, stage: Stage) -> Work:
     return EVERYONE if everyone else Work(WORK_USERS)
 
 
-def add_users(conn: Connection, users: ibis.Table) -> None:
-    """Add users (user_id) to the work that was taken."""
-    run(conn, f"INSERT INTO {WORK_USERS} ({compiled(users)}) EXCEPT SELECT user_id FROM {WORK_USERS}")
+def add_moved(conn: Connection, users: ibis.Table) -> None:
+    """Add users (user_id) for whom only time has passed to the work that was taken."""
+    fresh = f"({compiled(users)}) EXCEPT SELECT user_id FROM {WORK_USERS}"
+    run(conn, f"INSERT INTO {WORK_USERS} SELECT user_id, 'time' FROM ({fresh}) AS moved (user_id)")
     run(conn, f"ANALYZE {WORK_USERS}")
 
 
 def hand_on(conn: Connection, stage: Stage, work: Work) -> None:
-    """Queue the users of `work` for the next stage."""
-    users = "SELECT NULL" if work.table is None else f"SELECT DISTINCT user_id FROM {work.table}"
-    run(conn, f"INSERT INTO dirty_users (stage, user_id) SELECT '{stage}', user_id FROM ({users}) AS work (user_id)")
+    """Queue the users of `work` for the next stage, each with their cause; needs `take_users` before.
+
+    Of everybody, those of whom something new is known are named too, but to rules, which ask for no cause.
+    """
+    if work == EVERYONE:
+        add_everyone(conn, stage)
+    if work != EVERYONE or stage != "rules":
+        named = f"SELECT '{stage}', user_id, cause FROM {WORK_USERS}"
+        news_only = " WHERE cause <> 'time'" if work == EVERYONE else ""
+        run(conn, f"INSERT INTO dirty_users (stage, user_id, cause) {named}{news_only}")
+
+
+def hand_on_days(conn: Connection, stage: Stage) -> None:
+    """Queue the users of `WORK_DAYS` for the next stage."""
+    users = f"SELECT DISTINCT '{stage}', user_id, 'events' FROM {WORK_DAYS}"
+    run(conn, f"INSERT INTO dirty_users (stage, user_id, cause) {users}")
+
+
+def add_everyone(conn: Connection, stage: Stage) -> None:
+    """Queue everybody."""
+    run(conn, f"INSERT INTO dirty_users (stage, user_id, cause) VALUES ('{stage}', NULL, 'time')")
+
+
+def causes(conn: Connection, stage: Stage, as_of: date, *, otherwise: str) -> Causes:
+    """Return why what a stage changes has changed: the cause of whom something new is known, time if the day moved.
+
+    `otherwise`: what else makes a stage work everybody out.
+    """
+    return Causes(WORK_USERS, otherwise if stands_for(conn, stage) == as_of else "time")
 
 
 def work_days() -> ibis.Table:
@@ -98,12 +131,14 @@ def stands_for(conn: Connection, stage: Stage) -> date | None:
     return found
 
 
-def set_stands_for(conn: Connection, stage: Stage, as_of: date) -> None:
-    """Record the day for which a stage's current table stands from now on."""
+def set_stands_for(conn: Connection, stage: Stage, as_of: date, work: Work) -> None:
+    """Record the day for which a stage's current table stands from now on, and whether it looked at everybody."""
     conn.execute(
         sa.text(
-            "INSERT INTO watermarks (stage, as_of) VALUES (:stage, :as_of)"
-            " ON CONFLICT (stage) DO UPDATE SET as_of = excluded.as_of"
+            "INSERT INTO watermarks (stage, as_of, everyone_at)"
+            " VALUES (:stage, :as_of, CASE WHEN :everyone THEN now() END)"
+            " ON CONFLICT (stage) DO UPDATE SET as_of = excluded.as_of,"
+            " everyone_at = COALESCE(excluded.everyone_at, watermarks.everyone_at)"
         ),
-        {"stage": stage, "as_of": as_of},
+        {"stage": stage, "as_of": as_of, "everyone": work == EVERYONE},
     )

@@ -42,15 +42,15 @@ def models(context: dg.AssetExecutionContext, database: Database) -> dg.Material
 @daily_asset(
     group_name="analyze",
     deps=[segments, models],
-    check_specs=checks.GATE,
+    check_specs=checks.ASKED,
     metadata=present.columns(tables.predictions),
 )
 @told
 def predictions(context: dg.AssetExecutionContext, database: Database) -> dg.MaterializeResult:
-    """How likely each user is to leave, finish, upgrade or refer, by the promoted models; then the gate."""
+    """How likely each user is to leave, finish, upgrade or refer, by the promoted models; then what may rest on it."""
     window = window_of(context, clock.now())
     report = stages.score(database.store, window, settings.get())
-    findings = stages.inspect(database.store, window)
+    findings = stages.inspect(database.store, window, settings.get())
     return dg.MaterializeResult(
         metadata=present.figures(report, detailed=len(window.days) == 1), check_results=checks.results(findings)
     )

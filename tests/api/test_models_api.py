@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from oracle_lib import clock
-from oracle_lib.analyze import predictor
+from oracle_lib.analyze import training
 from oracle_lib.observe import activity
 from oracle_lib.storage.engine import Store
 from tests import world
@@ -28,7 +28,7 @@ def trained(store: Store) -> None:
     with store.transaction() as conn:
         world.post(conn, bodies, now)
         activity.rollup(conn)
-        predictor.train(conn, clock.newest_closed_day(now), settings=world.SETTINGS)
+        training.train(conn, clock.newest_closed_day(now), settings=world.SETTINGS)
 
 
 @pytest.mark.usefixtures("trained")

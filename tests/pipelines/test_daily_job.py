@@ -144,6 +144,9 @@ def test_the_models_say_what_came_of_each_target_and_draw_how_well_they_are_cali
     assert list(told) == ["churn", "completion", "upgrade", "referral"]
     assert all(one["note"] for one in told.values())
     assert told["churn"]["metrics"]
+    assert {check.check_name: check.passed for check in result.get_asset_check_evaluations()} == {
+        "equals_rebuild": True
+    }
     for target, one in told.items():
         plot = shown.get(f"{target}_calibration")
         assert (plot is not None) == bool(one["metrics"])

@@ -99,17 +99,22 @@ def test_each_job_runs_in_one_process(job: str) -> None:
     assert defs.resolve_job_def(job).executor_def.name == "in_process"
 
 
-def test_the_gate_blocks() -> None:
+def test_the_gate_blocks_and_the_health_of_models_does_not() -> None:
     graph = _graph()
     checks = graph.get(dg.AssetKey("predictions")).check_keys
-    assert {check.name for check in checks} == {
-        "feed_is_fresh",
-        "days_are_counted",
-        "segments_cover_users",
-        "scores_are_in_range",
+    blocking = {check.name for check in checks if graph.get_check_spec(check).blocking}
+    assert blocking == {"feed_is_fresh", "days_are_counted", "segments_cover_users", "scores_are_in_range"}
+    targets = ("churn", "completion", "upgrade", "referral")
+    words = ("stable", "calibrated")
+    assert {check.name for check in checks} - blocking == {f"{one}_is_{word}" for one in targets for word in words}
+
+
+def test_the_comparison_with_a_rebuild_is_weekly() -> None:
+    check = dg.AssetCheckKey(dg.AssetKey("segments"), "equals_rebuild")
+    runs_in = {
+        job: check in defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys for job in ("daily", "weekly")
     }
-    for check in checks:
-        assert graph.get_check_spec(check).blocking
+    assert runs_in == {"daily": False, "weekly": True}
 
 
 def test_partitions_reach_back_to_2012_and_a_week_starts_on_sunday() -> None:

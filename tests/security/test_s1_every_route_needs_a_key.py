@@ -39,6 +39,7 @@ MATRIX = {
     ("GET", "/api/oracle/segments/{user_id:path}"): "users:read",
     ("GET", "/api/oracle/models"): "report:read",
     ("GET", "/api/oracle/models/{model_id}"): "report:read",
+    ("GET", "/api/oracle/predictions/{user_id:path}"): "users:read",
     ("GET", "/api/oracle/actions"): "actions:read",
     ("POST", "/api/oracle/actions"): "actions:write",
     ("GET", "/api/oracle/actions/{action_id}"): "actions:read",

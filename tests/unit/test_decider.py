@@ -7,6 +7,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from oracle_lib.analyze import findings
+from oracle_lib.analyze.findings import Finding
 from oracle_lib.decide import content, decider, definition, rules_engine
 from oracle_lib.decide.decider import ALL_TRIGGERS, ProposeReport
 from oracle_lib.decide.guardrails import Limits
@@ -134,6 +136,22 @@ def test_a_daily_run_without_event_rules_leaves_the_queue_to_those_who_evaluate_
     assert conn.scalar(sa.select(sa.func.count()).select_from(dirty_users)) == 1
     run(conn, now)
     assert conn.scalar(sa.select(sa.func.count()).select_from(dirty_users)) == 0
+
+
+def test_rules_that_take_the_word_of_a_model_that_is_not_trusted_are_held_and_no_others(
+    conn: Connection, now: datetime
+) -> None:
+    risky = {"all": [SILENT, {"not": {"segment": "churnLevel", "op": "=", "value": "low"}}]}
+    rule(conn, now, "risky", conditions=risky)
+    rule(conn, now, "back")
+    user(conn, "u1", silent=8)
+    conn.execute(sa.insert(segments).values(user_id="u1", churn_level="high"))
+    findings.record(conn, [Finding("churn_is_stable", False, "no", "churn")], TODAY, now)
+    held = run(conn, now)
+    assert (held.by_rule, held.held) == ({"back": 1}, ("risky",))
+    findings.record(conn, [Finding("churn_is_stable", True, "yes", "churn")], TODAY, now)
+    again = run(conn, now, everyone=False)
+    assert (again.by_rule, again.held) == ({"risky": 1}, ())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import duckdb
-import ibis
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.analyze import candidates, formulas
-from oracle_lib.analyze.candidates import BLEND, BOOSTING, LOGISTIC, RECENCY, Candidate, Rows
+from oracle_lib.analyze.candidates import BLEND, KINDS, RECENCY, Candidate, Rows
 from oracle_lib.storage.publish import run
 
 USERS = 4_000
@@ -39,38 +38,69 @@ def fitted(rows: Rows) -> dict[str, Candidate]:
     return candidates.fit(rows)
 
 
-def in_sql(rows: Rows, parameters: dict[str, Any], dialect: str) -> str:
-    """The query that asks for every row's probability, in the order of the rows."""
-    there = ibis.table({"place": "int32", **dict.fromkeys(rows.features.columns, "float64")}, name="formula_rows")
-    asked = there.select("place", said=formulas.probability_expr(there, parameters)).order_by("place")
-    return str(ibis.to_sql(asked, dialect=dialect))
-
-
-@pytest.mark.parametrize("kind", [RECENCY, LOGISTIC, BOOSTING, BLEND])
-def test_a_formula_says_what_its_candidate_says(
-    conn: Connection, rows: Rows, fitted: dict[str, Candidate], kind: str
-) -> None:
-    candidate = fitted[kind]
-    parameters = json.loads(json.dumps(formulas.of(candidate)))
-    ahead = Rows(rows.features, rows.recency, rows.user, np.full(USERS, 1e9), rows.outcome)
-    expected = candidate.probability(ahead)
-
+def said_in_sql(rows: Rows, columns: dict[str, str], conn: Connection) -> dict[str, list[float]]:
+    """What each column of SQL says of every row in PostgreSQL, after DuckDB said the same."""
     table = rows.features.reset_index(names="place")
     values = table.astype(object).where(table.notna(), None)
+    listed = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
+    query = f"SELECT {listed} FROM formula_rows ORDER BY place"
+
     names = ", ".join(f"{name} double precision" for name in rows.features.columns)
     conn.execute(sa.text(f"CREATE TEMP TABLE formula_rows (place integer, {names}) ON COMMIT DROP"))
     with conn.connection.cursor() as cursor, cursor.copy("COPY formula_rows FROM STDIN") as copy:
         for row in values.itertuples(index=False):
             copy.write_row(row)
-    said = [row.said for row in run(conn, in_sql(rows, parameters, "postgres"))]
-    assert said == pytest.approx(expected.tolist(), abs=1e-12)
+    here = list(zip(*run(conn, query), strict=True))
 
-    with duckdb.connect() as there:
-        there.register("counted", table)
-        there.execute("CREATE TABLE formula_rows AS SELECT * FROM counted")
-        there.execute("UPDATE formula_rows SET count_3 = NULL WHERE isnan(count_3)")
-        found = [row[1] for row in there.execute(in_sql(rows, parameters, "duckdb")).fetchall()]
-    assert found == pytest.approx(expected.tolist(), abs=1e-12)
+    with duckdb.connect() as engine:
+        engine.register("counted", table)
+        engine.execute("CREATE TABLE formula_rows AS SELECT * FROM counted")
+        engine.execute("UPDATE formula_rows SET count_3 = NULL WHERE isnan(count_3)")
+        there = list(zip(*engine.execute(query).fetchall(), strict=True))
+    for one, other in zip(here, there, strict=True):
+        assert one == pytest.approx(other, abs=1e-12)
+    return {name: list(column) for name, column in zip(columns, here, strict=True)}
+
+
+def written(candidate: Candidate, rows: Rows) -> dict[str, Any]:
+    """A candidate as it is kept."""
+    typical = {name: float(value) for name, value in rows.features.median().items()}
+    return json.loads(json.dumps({**formulas.of(candidate), "typical": typical}))
+
+
+def ahead(rows: Rows, features: pd.DataFrame) -> Rows:
+    """The rows long after training, with other features."""
+    return Rows(features, features["recency"].to_numpy(), rows.user, np.full(len(rows), 1e9), rows.outcome)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_formula_says_what_its_candidate_says(
+    conn: Connection, rows: Rows, fitted: dict[str, Candidate], kind: str
+) -> None:
+    formula = written(fitted[kind], rows)
+    said = said_in_sql(rows, {"said": formulas.probability_sql(formula)}, conn)["said"]
+    assert said == pytest.approx(fitted[kind].probability(ahead(rows, rows.features)).tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_contribution_is_what_the_candidate_says_less_what_it_would_say_of_typical_values(
+    conn: Connection, rows: Rows, fitted: dict[str, Candidate], kind: str
+) -> None:
+    groups = {"silence": ["recency"], "counts": ["count_1", "count_3"], "money": ["amount"], "nothing": []}
+    formula, candidate = written(fitted[kind], rows), fitted[kind]
+    columns = {name: formulas.contribution_sql(formula, names) for name, names in groups.items()}
+    added = said_in_sql(rows, columns, conn)
+    whole = logit(candidate.probability(ahead(rows, rows.features)))
+    for name, group in groups.items():
+        replaced = rows.features.assign(**{one: formula["typical"][one] for one in group})
+        without = logit(candidate.probability(ahead(rows, replaced)))
+        assert added[name] == pytest.approx((whole - without).tolist(), abs=1e-9)
+    assert set(added["nothing"]) == {0.0}
+    assert max(map(abs, added["silence"])) > 0.1
+
+
+def logit(probability: np.ndarray) -> np.ndarray:
+    return np.log(probability / (1 - probability))
 
 
 def test_a_formula_names_the_features_it_reads(rows: Rows, fitted: dict[str, Candidate]) -> None:

@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.analyze import backtest, predictor
+from oracle_lib.analyze import backtest, predictor, training
 from oracle_lib.analyze.candidates import Rows
-from oracle_lib.analyze.predictor import TrainReport
 from oracle_lib.analyze.targets import TARGETS, Target
+from oracle_lib.analyze.training import TrainReport
 from oracle_lib.errors import Permanent
 from oracle_lib.observe import activity, moments
 from oracle_lib.storage import tables
@@ -86,7 +86,7 @@ def test_with_too_little_history_it_abstains_and_says_why(weeks: int) -> None:
 
 
 def trained(conn: Connection) -> dict[str, TrainReport]:
-    return {one.target: one for one in predictor.train(conn, TODAY, settings=world.SETTINGS)}
+    return {one.target: one for one in training.train(conn, TODAY, settings=world.SETTINGS)}
 
 
 def test_training_promotes_one_version_and_twice_makes_no_second(conn: Connection) -> None:
@@ -114,11 +114,11 @@ def test_a_target_of_which_nothing_is_seen_abstains_and_says_why(conn: Connectio
 def test_of_many_users_the_same_some_are_learned_from(conn: Connection) -> None:
     fading(conn)
     looked_back = moments.keep(conn, [TODAY - timedelta(days=20), TODAY - timedelta(days=30)])
-    assert predictor.sampled(conn, 2, most_rows=1_000) is None
+    assert training.sampled(conn, 2, most_rows=1_000) is None
     found = []
     for _ in range(2):
-        only = predictor.sampled(conn, 2, most_rows=100)
-        query = compiled(predictor.training_expr(looked_back, TARGETS[0], timedelta(days=14), only=only))
+        only = training.sampled(conn, 2, most_rows=100)
+        query = compiled(training.training_expr(looked_back, TARGETS[0], timedelta(days=14), only=only))
         found.append(sorted(row.user_id for row in run(conn, query)))
     assert found[0] == found[1]
     assert 10 < len(set(found[0])) <= 50
@@ -130,7 +130,7 @@ def test_nothing_after_a_moment_changes_its_training_rows_but_their_label(conn: 
     activity.rollup(conn)
     cut = TODAY - timedelta(days=30)
     looked_back = moments.keep(conn, [cut])
-    query = compiled(predictor.training_expr(looked_back, target, timedelta(days=14)).drop("came_true"))
+    query = compiled(training.training_expr(looked_back, target, timedelta(days=14)).drop("came_true"))
     with_future = sorted(map(tuple, run(conn, query)))
     conn.execute(sa.delete(tables.user_days).where(tables.user_days.c.day > cut))
     assert sorted(map(tuple, run(conn, query))) == with_future

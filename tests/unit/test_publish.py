@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.storage import tables
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.publish import History, Published, Scope, compiled, publish, run
+from oracle_lib.storage.publish import Causes, History, Published, Scope, compiled, publish, run
 from oracle_lib.storage.relations import scratch
 
 DAY = date(2026, 3, 4)
@@ -27,13 +27,18 @@ def people(**levels: str) -> ibis.Table:
 
 @pytest.fixture
 def one(conn: Connection) -> Connection:
-    """A connection with a table of a single row, to hang literals on."""
-    conn.exec_driver_sql("CREATE TEMPORARY TABLE one AS SELECT 1 AS n")
+    """A connection with a table of a single row, to hang literals on, and one of causes."""
+    make_tables(conn)
     return conn
 
 
+def make_tables(conn: Connection) -> None:
+    conn.exec_driver_sql("CREATE TEMPORARY TABLE one ON COMMIT DROP AS SELECT 1 AS n")
+    conn.exec_driver_sql("CREATE TEMPORARY TABLE news ON COMMIT DROP AS SELECT 'a' AS user_id, 'profile' AS cause")
+
+
 def put(conn: Connection, rows: ibis.Table, *, scope: Scope | None = None) -> Published:
-    history = History(tables.segment_changes, ("engagement_level",), DAY)
+    history = History(tables.segment_changes, ("engagement_level",), DAY, Causes("news", "time"))
     return publish(conn, tables.segments, rows, key=("user_id",), scope=scope, history=history)
 
 
@@ -51,6 +56,7 @@ def test_changes_are_kept_with_old_and_new(one: Connection) -> None:
     assert [(row.user_id, row.old, row.new) for row in changes][2:] == [("a", "new", "dormant")]
     assert {(row.user_id, row.old) for row in changes[:2]} == {("a", None), ("b", None)}
     assert {row.as_of for row in changes} == {DAY}
+    assert {(row.user_id, row.cause) for row in changes} == {("a", "profile"), ("b", "time")}
 
 
 def test_rows_of_the_scope_that_should_not_stand_go_and_others_stay(one: Connection) -> None:
@@ -75,7 +81,7 @@ def test_concurrent_publishers_of_one_table_wait_for_each_other(store: Store) ->
         try:
             for _ in range(10):
                 with store.transaction() as conn:
-                    conn.exec_driver_sql("CREATE TEMPORARY TABLE one ON COMMIT DROP AS SELECT 1 AS n")
+                    make_tables(conn)
                     put(conn, people(a="new", b="active", c="lost"))
         except BaseException as error:  # noqa: BLE001 - handed to the test
             failures.append(error)

@@ -9,10 +9,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from oracle_lib.analyze import predictor, reasons
 from oracle_lib.analyze.classifier import segment_expr
 from oracle_lib.analyze.features import state_expr
-from oracle_lib.analyze.predictor import Model, asked_expr, scores_expr, told_expr
-from oracle_lib.analyze.targets import TARGETS
+from oracle_lib.analyze.predictor import Model
+from oracle_lib.analyze.targets import FEATURES, TARGETS
 from oracle_lib.observe import activity
 from oracle_lib.observe.habits import habits_expr
 from oracle_lib.observe.moments import OneDay
@@ -42,7 +43,23 @@ PROFILES = [
     ("Nowhere/Atall", {"persona": "", "goal": 7, "learningStyle": None}),
     ("Europe/Berlin", {"persona": ["a"], "goal": {"b": "c"}}),
 ]
-FORMULA = {"calibration": {"level": 0.1, "steepness": 0.9}, "parts": [{"curve": {"intercept": -2.5, "slope": 1.1}}]}
+FORMULA = {
+    "calibration": {"level": 0.1, "steepness": 0.9},
+    "parts": [
+        {"curve": {"intercept": -2.5, "slope": 1.1}},
+        {
+            "trees": {
+                "features": ["lesson_complete_total", "quiz_fail_30d", "refunds"],
+                "baseline": 0.2,
+                "trees": [
+                    [0, 0.5, True, 0.9, [1, 1.5, False, -0.4, 1.2]],
+                    [2, 1e-35, True, -0.1, [0, 12.5, True, 2.1, 1.4]],
+                ],
+            }
+        },
+    ],
+    "typical": dict.fromkeys(FEATURES, 1.0),
+}
 MODEL = Model(id="00000000-0000-7000-8000-000000000000", version=1, parameters=FORMULA)
 
 
@@ -87,10 +104,6 @@ EXPRESSIONS: dict[str, Callable[[], ibis.Table]] = {
     "activity of a past day": lambda: activity.activity_expr(OneDay(AS_OF - timedelta(days=33))),
     "segments": lambda: segment_expr(state_expr(OneDay(AS_OF), current=True), world.SETTINGS),
     "segments of a past day": lambda: segment_expr(state_expr(OneDay(AS_OF - timedelta(days=20))), world.SETTINGS),
-    "scores with models": lambda: told_expr(
-        scores_expr(asked_expr(state_expr(OneDay(AS_OF))), {one.name: MODEL for one in TARGETS})
-    ),
-    "scores without a model": lambda: told_expr(scores_expr(asked_expr(state_expr(OneDay(AS_OF))), {})),
 }
 
 
@@ -103,3 +116,26 @@ def test_an_expression_gives_the_same_rows_on_both_engines(
     there = duck.execute(str(ibis.to_sql(expression, dialect="duckdb"))).fetchall()
     assert len(here) > 50
     assert sorted((tuple(row) for row in there), key=repr) == here
+
+
+@pytest.mark.parametrize("standing", [{}, {one.name: MODEL for one in TARGETS}], ids=["without", "with models"])
+def test_scoring_gives_the_same_rows_on_both_engines(
+    academy: Connection, duck: duckdb.DuckDBPyConnection, standing: dict[str, Model]
+) -> None:
+    asked = predictor.asked_expr(predictor.so_far(state_expr(OneDay(AS_OF))))
+    steps = {
+        predictor.SCORED: predictor.scores_sql(standing),
+        reasons.TABLE: reasons.sql(MODEL.parameters if standing else None),
+    }
+    engines: dict[str, Callable[[str], object]] = {"postgres": lambda sql: run(academy, sql), "duckdb": duck.execute}
+    for dialect, execute in engines.items():
+        for name, query in {predictor.ASKED: str(ibis.to_sql(asked, dialect=dialect)), **steps}.items():
+            execute(f"DROP TABLE IF EXISTS {name}")
+            execute(f"CREATE TEMP TABLE {name} AS {query}")
+    told = predictor.told_expr()
+    here = sorted((tuple(row) for row in run(academy, compiled(told))), key=repr)
+    there = duck.execute(str(ibis.to_sql(told, dialect="duckdb"))).fetchall()
+    assert sorted((tuple(row) for row in there), key=repr) == here
+    reasons_ = {row[-1] for row in here}
+    assert len(here) > 50
+    assert len(reasons_ - {None}) >= (3 if standing else 1), reasons_

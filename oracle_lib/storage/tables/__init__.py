@@ -26,7 +26,15 @@ from oracle_lib.storage.tables.events import (
 from oracle_lib.storage.tables.intake import event_tails, tailed_events, tracking_plan
 from oracle_lib.storage.tables.operations import imports, insights, reports, run_requests
 from oracle_lib.storage.tables.rules import rule_versions, rules, skips, user_tags
-from oracle_lib.storage.tables.segments import models, predictions, segment_changes, segment_counts, segments
+from oracle_lib.storage.tables.segments import (
+    checks,
+    models,
+    past_scores,
+    predictions,
+    segment_changes,
+    segment_counts,
+    segments,
+)
 from oracle_lib.storage.tables.users import aliases, profile_changes, users
 
 __all__ = [
@@ -40,6 +48,7 @@ __all__ = [
     "aliases",
     "api_keys",
     "audit_log",
+    "checks",
     "courses",
     "dirty_user_days",
     "dirty_users",
@@ -54,6 +63,7 @@ __all__ = [
     "metadata",
     "models",
     "outcomes",
+    "past_scores",
     "predictions",
     "profile_changes",
     "rejected_events",

@@ -58,15 +58,19 @@ dirty_users = sa.Table(
     serial_id(),
     sa.Column("stage", sa.Text, nullable=False),
     sa.Column("user_id", sa.Text),
+    # Why: events, profile, course, or time alone.
+    sa.Column("cause", sa.Text, nullable=False, server_default="events"),
     sa.Index("ix_dirty_users_stage", "stage"),
 )
 
-# The day for which a stage's current table stands: what has left a window since is worked out from it.
+# The day for which a stage's current table stands: what has left a window since is worked out from it. `everyone_at`:
+# when it last looked at everybody.
 watermarks = sa.Table(
     "watermarks",
     metadata,
     sa.Column("stage", sa.Text, primary_key=True),
     sa.Column("as_of", sa.Date, nullable=False),
+    moment("everyone_at", nullable=True),
 )
 
 rejected_events = sa.Table(

@@ -33,6 +33,7 @@ segments = sa.Table(
     sa.Column("progress", sa.Integer),
     sa.Column("course_id", sa.Text),
     sa.Column("last_active_on", sa.Date),
+    # Of a look at this user alone; a look at everybody is `watermarks.everyone_at`.
     moment("last_analyzed", nullable=True),
     moment("created_at", default_now=True),
     moment("updated_at", default_now=True),
@@ -52,8 +53,10 @@ segment_changes = sa.Table(
     sa.Column("field", sa.Text, nullable=False),
     sa.Column("old", sa.Text),
     sa.Column("new", sa.Text),
-    # The day the change was worked out for, and why it was worked out: `events` or `time`.
+    # The day the change was worked out for, and what brought it about: something new is known of the user (`events`,
+    # `profile`, `course`), a day went by (`time`), another `model` stands, or `settings` are others.
     sa.Column("as_of", sa.Date, nullable=False),
+    sa.Column("cause", sa.Text),
     moment("changed_at", default_now=True),
     sa.Index("ix_segment_changes_user_id_changed_at", "user_id", "changed_at"),
     sa.Index("ix_segment_changes_changed_at", "changed_at"),
@@ -102,4 +105,27 @@ predictions = sa.Table(
     moment("updated_at", default_now=True),
     sa.CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
     postgresql_with=ROOM_FOR_ALL,
+)
+
+# Scores as they were given, of some users once a week: to be held against what happened.
+past_scores = sa.Table(
+    "past_scores",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("probability", sa.Float, nullable=False),
+    sa.Column("model_id", sa.Uuid, nullable=False),
+)
+
+# The last answer to each question that is asked of what was worked out; `target`: the model it is asked of.
+checks = sa.Table(
+    "checks",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("target", sa.Text),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("as_of", sa.Date, nullable=False),
+    moment("checked_at", nullable=False),
 )
