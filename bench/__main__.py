@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import academy, dagster_overhead, daily_chain, growth, ingest, memory, publishing, reading
+from bench import academy, dagster_overhead, daily_chain, growth, ingest, memory, models, publishing, reading
 from bench.result import Result, Say
 from oracle_lib.storage.embedded import EmbeddedServer
 
@@ -26,7 +26,7 @@ _LARGE = {
     "reading": reading.measure,
     "memory": memory.measure,
 }
-SUBJECTS = ("ingest", "dagster_overhead", "growth", *_LARGE)
+SUBJECTS = ("ingest", "dagster_overhead", "growth", "models", *_LARGE)
 # Growth is measured on academies a tenth as large, and on four times that.
 _TENTH = 10
 
@@ -59,6 +59,9 @@ def _measure(
     if "growth" in subjects:
         say("Growth")
         results += growth.measure(server, users=users // _TENTH, events=events // _TENTH, say=say)
+    if "models" in subjects:
+        say("Models")
+        results += models.measure(server, count=users, say=say)
     large = [name for name in _LARGE if name in subjects]
     if large:
         results += _on_the_large_academy(server, large, users, events, say)

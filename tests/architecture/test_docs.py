@@ -13,7 +13,7 @@ from oracle_lib.storage.tables import segments
 ROOT = Path(__file__).resolve().parents[2]
 RULES = (ROOT / "docs" / "rules.md").read_text()
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
-_BOOKKEEPING = {"id", "user_id", "created_at", "updated_at", "last_analyzed"}
+_BOOKKEEPING = {"id", "user_id", "created_at", "updated_at"}
 
 
 def camel(name: str) -> str:
