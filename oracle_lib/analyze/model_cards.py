@@ -86,8 +86,10 @@ class ModelVersion:
         told = self.metrics
         # A version of before candidates competed has no others.
         others = [f"{name} {auc:.3f}" for name, auc in told.get("auc_of", {}).items() if name != self.kind]
+        interval = told.get("auc_interval")
+        sure = f", 95 % from {interval['lower']:.3f} to {interval['upper']:.3f}" if interval else ""
         return (
-            f"AUC {told['auc']:.3f} ({', '.join(others) or 'no other was tried'}), Brier {told['brier']:.4f}, "
+            f"AUC {told['auc']:.3f}{sure} ({', '.join(others) or 'no other was tried'}), Brier {told['brier']:.4f}, "
             f"calibration error {told['calibration_error']:.3f}; {told['rows']:,} rows, {told['positives']:,} of them "
             "positive."
         )

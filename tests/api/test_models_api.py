@@ -41,8 +41,24 @@ def test_a_version_is_listed_with_its_figures_and_has_a_card(client: httpx.Clien
     answer = client.get(f"/api/oracle/models/{found['id']}").json()
     assert {name: answer[name] for name in found} == found
     assert answer["card"].startswith("# Churn, version 1 (promoted)")
-    assert f"AUC {found['metrics']['auc']:.3f}" in answer["card"]
+    interval = found["metrics"]["aucInterval"]
+    assert interval["lower"] <= found["metrics"]["auc"] <= interval["upper"]
+    assert f"AUC {found['metrics']['auc']:.3f}, 95 % from {interval['lower']:.3f}" in answer["card"]
     assert "**Not for** grading, admission or level decisions." in answer["card"]
+
+
+@pytest.mark.usefixtures("trained")
+def test_what_is_predicted_of_a_user_is_told_with_its_reasons(client: httpx.Client, store: Store) -> None:
+    with store.transaction() as conn:
+        world.run_stages(conn, clock.now().date(), everyone=True)
+    segments = client.get("/api/oracle/segments", params={"churnLevel": "high"}).json()["segments"]
+    user = segments[0]["userId"]
+    (said,) = client.get(f"/api/oracle/predictions/{user}").json()["predictions"]
+    assert (said["target"], said["version"], said["probability"]) == ("churn", 1, segments[0]["churnRisk"])
+    first = said["contributions"][0]
+    assert (first["factor"], segments[0]["churnReason"]) == ("inactivity", "inactivity")
+    assert 0 < first["points"] < said["probability"]
+    assert client.get("/api/oracle/predictions/nobody").status_code == 404
 
 
 def test_no_models_are_an_empty_list_and_an_unknown_one_404(client: httpx.Client) -> None:
