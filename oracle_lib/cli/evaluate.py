@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from oracle_lib.errors import Invalid
+
 app = typer.Typer(help="How good the models are on real data, from files.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -54,6 +56,33 @@ def ltv(
 
     columns = purchases.Columns(user, date, amount)
     _print(purchases.evaluate(file, columns, calibration_end.date()), as_json=as_json)
+
+
+@app.command()
+def experiment(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A row a user, with a header; .gz too.")],
+    *,
+    arm: Annotated[str, typer.Option(help="Column that says which arm a user is in.")],
+    control: Annotated[str, typer.Option(help="The arm that the others are held against.")],
+    metric: Annotated[str, typer.Option(help="Column of the outcome: 0 or 1 for a rate, any number for a mean.")],
+    weights: Annotated[str, typer.Option(help="Planned shares, such as a=0.8,b=0.2; equal if not given.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Read out an experiment that was run elsewhere: each arm against control."""
+    from oracle_lib.evaluate import experiment as module
+
+    _print(module.evaluate(file, arm=arm, control=control, metric=metric, weights=_weights(weights)), as_json=as_json)
+
+
+def _weights(text: str) -> dict[str, float] | None:
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, _, share = part.rpartition("=")
+        try:
+            found[name.strip()] = float(share)
+        except ValueError:
+            raise Invalid(f"{part!r} is no weight; write a=0.5,b=0.5.", field="weights") from None
+    return found or None
 
 
 def _print(report: Any, *, as_json: bool) -> None:
