@@ -62,6 +62,12 @@ class Settings(BaseSettings):
         30, ge=1, le=180, description="Completion, upgrade and referral are predicted for so many days."
     )
     churn_horizon_days: int = Field(14, ge=1, le=90, description="Churn = no activity of one's own in so many days.")
+    ltv_horizon_days: int = Field(
+        180,
+        ge=7,
+        le=730,
+        description="What customers pay is forecast for so many days, once it held on as many past ones.",
+    )
     value_high: int = Field(500, ge=0, description="LTV from which a user is of high value, in the currency.")
     value_medium: int = Field(100, ge=0, description="LTV from which a user is of medium value, in the currency.")
     conversion_days: int = Field(7, ge=1, description="An action is credited with its goal for so many days.")

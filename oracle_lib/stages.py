@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from oracle_lib.analyze.predictor import ScoreReport
     from oracle_lib.analyze.rebuilding import RebuildReport
     from oracle_lib.analyze.training import TrainReport
+    from oracle_lib.analyze.value_forecast import ForecastReport
     from oracle_lib.decide.decider import ProposeReport
     from oracle_lib.execute.executor import ExecuteReport
     from oracle_lib.execute.reminders import Reminder
@@ -219,6 +220,16 @@ def train(store: Store, week: Week, settings: Settings) -> Sequence[TrainReport]
         return trained
 
 
+def forecast_value(store: Store, week: Week, settings: Settings) -> ForecastReport | Untouched:
+    """Forecast what each customer will pay, if the forecast is earned; an older week would forecast the past."""
+    from oracle_lib.analyze import value_forecast
+
+    if not week.is_current:
+        return OLDER
+    with store.transaction() as conn:
+        return value_forecast.forecast(conn, clock.newest_closed_day(week.now), settings=settings)
+
+
 def observe_week(store: Store, week: Week) -> InsightsReport:
     """Keep what the week taught: observations, hypotheses and recommendations with their evidence."""
     from oracle_lib.learn import hypotheses
@@ -298,6 +309,7 @@ def weekly(store: Store, week: Week, settings: Settings) -> list[Step]:
     return [
         ("equals_rebuild", lambda: compare_with_rebuild(store, week.now, settings)),
         ("models", lambda: train(store, week, settings)),
+        ("value_forecasts", lambda: forecast_value(store, week, settings)),
         ("insights", lambda: observe_week(store, week)),
         ("ceo_report", lambda: report(store, week, settings)),
     ]

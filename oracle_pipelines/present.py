@@ -76,6 +76,16 @@ def bars(counts: Mapping[str, float], title: str) -> dg.MetadataValue:
     return _drawing(title, _WIDTH, height, "".join(rows))
 
 
+def expected_and_actual(groups: Sequence[tuple[str, float, float]], title: str) -> dg.MetadataValue:
+    """Return bars of (name, expected, actual): two for each group, one under the other."""
+    pairs = {
+        f"{name}, {word}": round(value)
+        for name, *values in groups
+        for word, value in zip(("expected", "came"), values, strict=True)
+    }
+    return bars(pairs, title)
+
+
 def calibration(points: Sequence[tuple[float, float]], title: str) -> dg.MetadataValue:
     """Return (predicted, observed) shares as points: on the diagonal, predictions mean what they say."""
     left, top, side = 60, 30, 240

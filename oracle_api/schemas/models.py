@@ -1,4 +1,7 @@
-"""Model versions and their figures. Probabilities and shares are 0-1 here: they are figures, not somebody's percent."""
+"""Model versions and their figures. Probabilities and shares are 0-1 here: they are figures, not somebody's percent.
+
+A model that says whether something happens and one that says how much is paid are measured by different figures.
+"""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -42,19 +45,57 @@ class MetricsOut(Outgoing):
     auc_of: Mapping[str, float] = {}
 
 
+class ErrorsOut(Outgoing):
+    """By how much a forecast misses a customer: the mean distance, and the root of the mean squared one."""
+
+    mean_absolute: float
+    root_mean_square: float
+
+
+class GroupOut(Outgoing):
+    """Customers with about as many purchases: what was expected of them all, and what came, in the currency."""
+
+    purchases: str
+    customers: int
+    expected: float
+    actual: float
+
+
+class ValueMetricsOut(Outgoing):
+    """Figures of a value forecast on the `days` it was tried on, in the currency.
+
+    `lower` to `upper` is the 80 % interval of the total, `offPercent` by how much the total missed (null where nothing
+    came), `coverage` the share of the `withInterval` customers with an interval above 0 for whom it held. `errorsOf` is
+    that of the model and of what it was compared with.
+    """
+
+    customers: int
+    repeaters: int
+    days: int
+    expected: float
+    lower: float
+    upper: float
+    actual: float
+    off_percent: float | None
+    coverage: float | None
+    with_interval: int
+    errors_of: Mapping[str, ErrorsOut]
+    groups: list[GroupOut]
+
+
 class ModelOut(Outgoing):
-    """One version of a model."""
+    """One version of a model; `metrics` are a forecast's for the target `ltv`, a probability's for the others."""
 
     id: UUID
-    target: Literal["churn", "completion", "upgrade", "referral"]
+    target: Literal["churn", "completion", "upgrade", "referral", "ltv"]
     version: int
-    kind: Literal["recency", "logistic", "boosting", "blend"]
+    kind: Literal["recency", "logistic", "boosting", "blend", "bg_nbd"]
     status: Literal["promoted", "held", "retired"]
     features: list[str]
     horizon_days: int
     trained_from: date
     trained_to: date
-    metrics: MetricsOut
+    metrics: MetricsOut | ValueMetricsOut
     note: str | None
     digest: str
     created_at: datetime

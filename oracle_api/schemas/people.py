@@ -178,6 +178,16 @@ class CourseOut(Outgoing):
     lessons: list[LessonWire]
 
 
+class ValueForecastOut(Outgoing):
+    """What a customer is expected to pay in the `horizonDays` after `asOf`, and the 80 % interval."""
+
+    expected: Decimal
+    lower: Decimal
+    upper: Decimal
+    horizon_days: int
+    as_of: date
+
+
 class SegmentOut(Outgoing):
     """Where one user stands."""
 
@@ -192,6 +202,7 @@ class SegmentOut(Outgoing):
     persona: str | None
     learning_style: str | None
     ltv: Decimal | None
+    ltv_forecast: ValueForecastOut | None
     value_segment: str | None
     completion_prob: Percent | None
     upgrade_prob: Percent | None

@@ -135,9 +135,21 @@ def expected_amount(spending: Spending, customers: Customers) -> "Array":
     return found
 
 
+def expected_value(fit: Fit, customers: Customers, weeks: float) -> "Array":
+    """Return what each customer is expected to pay in the next `weeks`.
+
+    Raises `Invalid` where amounts have no mean: too few are known, or they vary too much.
+    """
+    if fit.spending is None:
+        raise Invalid("Too few repeat purchases have an amount to say what the next ones will be.", code="too_few")
+    if fit.spending.q <= 1:
+        raise Invalid("Amounts vary so much over customers that they have no mean.", code="no_mean")
+    return expected(fit.buying, customers, weeks) * expected_amount(fit.spending, customers)
+
+
 @dataclass(frozen=True)
 class Simulated:
-    """Draws of the future: of each customer (lower and upper quantile) and of everybody together (each draw)."""
+    """Draws of the future: of each customer (`lower` to `upper`) and of everybody together (each draw)."""
 
     lower: "Array"
     upper: "Array"
@@ -150,21 +162,23 @@ def simulate(
     """Draw what customers buy (or, with `amounts`, pay) in the next `weeks`, given what they did so far.
 
     Each draw takes a customer's own rate, drop-out and amounts as likely as they are after what was seen. `share` of a
-    customer's draws lie between `lower` and `upper`. Memory is bounded: customers go in chunks.
+    customer's draws lie between `lower` and `upper`, as many below as above; but where more than that are 0 nothing can
+    lie below, and all that is left out lies above. Memory is bounded: customers go in chunks.
     """
     import numpy as np
 
     if amounts and fit.spending is None:
         raise Invalid("Too few repeat purchases have an amount: amounts cannot be drawn.", code="too_few")
     rng = np.random.default_rng(seed)
-    bounds = ((1 - share) / 2, (1 + share) / 2)
+    bounds = ((1 - share) / 2, share, (1 + share) / 2)
     totals = np.zeros(draws)
     lower, upper = np.zeros(len(customers)), np.zeros(len(customers))
     for first in range(0, len(customers), step := max(1, _DRAWS_AT_ONCE // draws)):
         part = slice(first, first + step)
         drawn = _draw(fit, customers.part(part), weeks, rng, draws, amounts=amounts)
         totals += drawn.sum(axis=0)
-        lower[part], upper[part] = np.quantile(drawn, bounds, axis=1)
+        lower[part], from_zero, above = np.quantile(drawn, bounds, axis=1)
+        upper[part] = np.where(lower[part] > 0, above, from_zero)
     return Simulated(lower, upper, totals)
 
 

@@ -99,7 +99,7 @@ def promoted(conn: Connection) -> dict[str, Model]:
             models.c.parameters,
             (models.c.digest == digest(models.c.parameters)).label("sound"),
         )
-        .where(models.c.status == "promoted")
+        .where(models.c.status == "promoted", models.c.target.in_([target.name for target in TARGETS]))
         .order_by(models.c.target)
     ).all()
     for row in rows:

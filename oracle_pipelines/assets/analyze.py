@@ -27,7 +27,8 @@ def segments(context: dg.AssetExecutionContext, database: Database) -> dg.Materi
 @told
 def models(context: dg.AssetExecutionContext, database: Database) -> dg.MaterializeResult:
     """The models, trained on the past and tried on days they did not see; a better one is promoted."""
-    reports = [stages.train(database.store, week, settings.get()) for week in weeks_of(context, clock.now())]
+    weeks = weeks_of(context, clock.now())
+    reports = [stages.train(database.store, week, settings.get()) for week in weeks]
     flat = [one for report in reports for one in ([report] if isinstance(report, stages.Untouched) else report)]
     plots = {
         f"{one.target}_calibration": present.calibration(
@@ -36,7 +37,15 @@ def models(context: dg.AssetExecutionContext, database: Database) -> dg.Material
         for one in flat
         if not isinstance(one, stages.Untouched) and one.metrics is not None
     }
-    return dg.MaterializeResult(metadata=present.rows("models", flat) | plots)
+    # Of several weeks only the last can be the current one.
+    valued = [stages.forecast_value(database.store, week, settings.get()) for week in weeks][-1]
+    told = {f"ltv_{name}": value for name, value in present.figures(valued).items()}
+    if not isinstance(valued, stages.Untouched) and valued.metrics is not None:
+        told["ltv_holdout"] = present.expected_and_actual(
+            [(group.purchases, group.expected, group.actual) for group in valued.metrics.groups],
+            f"ltv, {valued.metrics.days} days held out",
+        )
+    return dg.MaterializeResult(metadata=present.rows("models", flat) | plots | told)
 
 
 @daily_asset(

@@ -34,6 +34,7 @@ from oracle_lib.storage.tables.segments import (
     segment_changes,
     segment_counts,
     segments,
+    value_forecasts,
 )
 from oracle_lib.storage.tables.users import aliases, profile_changes, users
 
@@ -84,5 +85,6 @@ __all__ = [
     "user_lessons",
     "user_tags",
     "users",
+    "value_forecasts",
     "watermarks",
 ]

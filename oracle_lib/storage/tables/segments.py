@@ -1,6 +1,7 @@
 """Who each user is now, how that changed, how many there were of each kind, and what is predicted of them.
 
-Scores and probabilities are floats 0-1 or integers 0-100 as named; the wire rounds to 0-100.
+Scores and probabilities are floats 0-1 or integers 0-100 as named; the wire rounds to 0-100. What is expected of
+customers is money.
 """
 
 import sqlalchemy as sa
@@ -128,4 +129,23 @@ checks = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("as_of", sa.Date, nullable=False),
     moment("checked_at", nullable=False),
+)
+
+# What each customer is expected to pay in the days after `as_of`. Rows stand only while a model `ltv` is promoted.
+value_forecasts = sa.Table(
+    "value_forecasts",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("as_of", sa.Date, nullable=False),
+    sa.Column("horizon_days", sa.Integer, nullable=False),
+    sa.Column("expected", Money, nullable=False),
+    sa.Column("lower", Money, nullable=False),
+    sa.Column("upper", Money, nullable=False),
+    sa.Column("model_id", sa.Uuid, nullable=False),
+    moment("created_at", default_now=True),
+    moment("updated_at", default_now=True),
+    # No bounds for `expected`: the mean of many who pay nothing and a few who pay much lies above most of them.
+    sa.CheckConstraint("lower BETWEEN 0 AND upper", name="interval"),
+    sa.CheckConstraint("expected >= 0", name="expected"),
+    postgresql_with=ROOM_FOR_ALL,
 )
