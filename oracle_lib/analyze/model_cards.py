@@ -112,14 +112,13 @@ def _figures(model: ModelVersion) -> str:
 def _value_figures(model: ModelVersion) -> str:
     told = model.metrics
     errors = {name: f"{error['mean_absolute']:,.2f}" for name, error in told["errors_of"].items()}
-    ours = errors.pop(model.kind)
-    others = ", ".join(f"{value_backtest.BASELINES[name]} {error}" for name, error in errors.items())
+    others = ", ".join(f"{words} {errors[name]}" for name, words in value_backtest.BASELINES.items())
     off = "" if told["off_percent"] is None else f" ({told['off_percent']:+.1f} %)"
     held = "no interval above 0" if told["coverage"] is None else f"{told['coverage']:.1%} of the 80 % intervals held"
     return (
         f"{told['expected']:,.2f} expected (80 %: {told['lower']:,.2f} to {told['upper']:,.2f}) where "
-        f"{told['actual']:,.2f} came{off}; {held}; mean absolute error {ours} ({others}); {told['customers']:,} "
-        f"customers, {told['repeaters']:,} of them had bought again."
+        f"{told['actual']:,.2f} came{off}; {held}; mean absolute error {errors[model.kind]} ({others}); "
+        f"{told['customers']:,} customers, {told['repeaters']:,} of them had bought again."
     )
 
 

@@ -89,7 +89,7 @@ def try_out(known: Customers, came: "Array", days: int) -> ValueMetrics:
 
     reach = round(float(known.known.max(initial=0.0)) * DAYS_A_WEEK)
     if reach < days:
-        said = f"the first purchase lies {reach} days before the {days} that are held out; it should be as many"
+        said = f"purchases reach {reach} days behind the {days} that are held out; as many are needed"
         raise Invalid(f"Too little history: {said}.", code="too_little_history")
     fitted = fit(known)
     weeks = days / DAYS_A_WEEK

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from oracle_lib.analyze import measures
+from oracle_lib.analyze import measures, value_forecast
 from oracle_lib.analyze.targets import AT_RISK_DAYS
 from oracle_lib.clock import DAY
-from oracle_lib.storage.tables import models, predictions
+from oracle_lib.settings import Settings
+from oracle_lib.storage.tables import models, predictions, value_forecasts
 from tests.academy.lived import LAST, SETTINGS, Life
 
 pytestmark = pytest.mark.xdist_group("academy")
@@ -66,3 +67,16 @@ def test_the_backtest_promised_what_came(life: Life, at_risk: AtRisk) -> None:
     came = measures.measure(at_risk.predicted, at_risk.churned)
     print(f"backtest AUC {kept['auc']:.3f}, calibration error {kept['calibration_error']:.3f}")
     assert abs(kept["auc"] - came.auc) < 0.06
+
+
+def test_what_people_will_pay_is_not_forecast_where_they_buy_two_courses_and_are_done(life: Life) -> None:
+    with life.store.engine.connect() as conn:
+        assert conn.scalar(sa.select(sa.func.count()).select_from(value_forecasts)) == 0
+        young = value_forecast.forecast(conn, CLOSED, settings=SETTINGS)
+        tried = value_forecast.forecast(conn, CLOSED, settings=Settings(environment="test", ltv_horizon_days=28))
+        conn.rollback()
+    print(young.note, tried.note)
+    assert (young.promoted, young.version) == (False, None)
+    assert young.note.startswith("Too little history")
+    assert not tried.promoted
+    assert tried.note.startswith("Held back")

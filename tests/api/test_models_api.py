@@ -1,13 +1,16 @@
 """Models over HTTP: every version with its figures, and a card that says what it is not for."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import httpx
 import numpy as np
 import pytest
 
 from oracle_lib import clock
-from oracle_lib.analyze import training
+from oracle_lib.analyze import model_versions, training
+from oracle_lib.analyze.customers import HISTORY
+from oracle_lib.analyze.model_versions import Trained
+from oracle_lib.analyze.value_backtest import Errors, Group, ValueMetrics
 from oracle_lib.observe import activity
 from oracle_lib.storage.engine import Store
 from tests import world
@@ -59,6 +62,41 @@ def test_what_is_predicted_of_a_user_is_told_with_its_reasons(client: httpx.Clie
     assert (first["factor"], segments[0]["churnReason"]) == ("inactivity", "inactivity")
     assert 0 < first["points"] < said["probability"]
     assert client.get("/api/oracle/predictions/nobody").status_code == 404
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_value_forecast_is_listed_with_figures_of_its_own_and_has_a_card(client: httpx.Client, store: Store) -> None:
+    errors = {"bg_nbd": Errors(5.0, 9.0), "own_rate": Errors(6.0, 11.0), "mean": Errors(7.5, 10.0)}
+    told = ValueMetrics(
+        customers=900,
+        repeaters=400,
+        days=84,
+        expected=1030.0,
+        lower=950.0,
+        upper=1110.0,
+        actual=1000.0,
+        off_percent=3.0,
+        coverage=0.791,
+        with_interval=500,
+        errors_of=errors,
+        groups=(Group("1 purchase", 900, 1030.0, 1000.0),),
+    )
+    day = date(2026, 3, 1)
+    parameters = {"kind": "bg_nbd", "horizon_days": 84}
+    made = Trained("ltv", "bg_nbd", True, parameters, HISTORY, day, day, told.as_json(), "Holds: as told.")
+    with store.transaction() as conn:
+        kept = model_versions.keep(conn, made)
+    *_, found = client.get("/api/oracle/models").json()["models"]
+    assert (found["id"], found["target"], found["kind"], found["horizonDays"]) == (str(kept.id), "ltv", "bg_nbd", 84)
+    assert (found["metrics"]["coverage"], found["metrics"]["withInterval"]) == (0.791, 500)
+    assert found["metrics"]["errorsOf"]["own_rate"] == {"meanAbsolute": 6.0, "rootMeanSquare": 11.0}
+    card = client.get(f"/api/oracle/models/{kept.id}").json()["card"]
+    assert card.startswith("# LTV, version 1 (promoted)")
+    assert "what a customer pays in the next 84 days" in card
+    assert "1,030.00 expected (80 %: 950.00 to 1,110.00) where 1,000.00 came (+3.0 %)" in card
+    assert "79.1% of the 80 % intervals held" in card
+    assert "mean absolute error 5.00 (their own past rate 6.00, everybody's mean 7.50)" in card
+    assert "**Not for** grading, admission or level decisions." in card
 
 
 def test_no_models_are_an_empty_list_and_an_unknown_one_404(client: httpx.Client) -> None:

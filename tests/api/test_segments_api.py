@@ -1,10 +1,13 @@
 """Segments over HTTP: pages that meet every row once, percentages as integers."""
 
+from datetime import date
+from uuid import UUID
+
 import httpx
 import sqlalchemy as sa
 
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.tables import segments
+from oracle_lib.storage.tables import segments, value_forecasts
 
 LEVELS = ("new", "active", "moderate", "dormant", "lost")
 
@@ -58,3 +61,22 @@ def test_a_word_that_is_no_level_is_refused(client: httpx.Client) -> None:
     answer = client.get("/api/oracle/segments", params={"engagementLevel": "vivid"})
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, "engagementLevel")
     assert client.get("/api/oracle/segments/nobody").status_code == 404
+
+
+def test_a_customer_has_a_forecast_and_others_have_none(client: httpx.Client, store: Store) -> None:
+    seed(store, 3)
+    row = {
+        "user_id": "u001",
+        "as_of": date(2026, 3, 3),
+        "horizon_days": 180,
+        "expected": "31.90",
+        "lower": "0",
+        "upper": "70.5",
+        "model_id": UUID("019a8f3e-0000-7000-8000-000000000000"),
+    }
+    with store.transaction() as conn:
+        conn.execute(sa.insert(value_forecasts), row)
+    told = [one["ltvForecast"] for one in client.get("/api/oracle/segments").json()["segments"]]
+    forecast = {"expected": "31.90", "lower": "0.00", "upper": "70.50", "horizonDays": 180, "asOf": "2026-03-03"}
+    assert told == [None, forecast, None]
+    assert client.get("/api/oracle/segments/u001").json()["ltvForecast"] == forecast

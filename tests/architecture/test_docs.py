@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from oracle_lib.analyze.audience import Segment
 from oracle_lib.decide import conditions, definition, guardrails, templates
 from oracle_lib.settings import Settings
-from oracle_lib.storage.tables import segments
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = (ROOT / "docs" / "rules.md").read_text()
@@ -24,7 +24,7 @@ def camel(name: str) -> str:
 def test_every_field_of_a_segment_is_explained_and_nothing_else_is() -> None:
     section = METRICS.split("## The fields of a segment")[1].split("\n## ")[0]
     headings = {name.strip() for line in re.findall(r"^### (.+)$", section, re.MULTILINE) for name in line.split(",")}
-    assert headings == {camel(column.name) for column in segments.columns if column.name not in _BOOKKEEPING}
+    assert headings == {camel(name) for name in Segment.__dataclass_fields__ if name not in _BOOKKEEPING}
 
 
 def test_every_setting_named_in_the_docs_exists() -> None:

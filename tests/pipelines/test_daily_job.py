@@ -20,6 +20,7 @@ from oracle_lib.window import Window, first_missed
 from oracle_pipelines.definitions import defs
 from oracle_pipelines.partitions import range_tags
 from oracle_pipelines.resources import Database
+from tests.unit.test_value_forecast import opened
 
 USERS, DAYS = 150, 60
 
@@ -153,6 +154,31 @@ def test_the_models_say_what_came_of_each_target_and_draw_how_well_they_are_cali
         if plot is not None:
             drawing = base64.b64decode(plot.value.partition("base64,")[2].rstrip(")")).decode()
             assert drawing.count("<circle") == len(one["metrics"]["bins"])
+
+
+@pytest.mark.usefixtures("academy")
+def test_the_models_say_why_so_young_an_academy_has_no_value_forecast(store: Store, now: datetime) -> None:
+    result = run("weekly", store, now, partition_key=newest_closed_week(now).isoformat())
+    shown = {one.asset_key.to_user_string(): one for one in result.get_asset_materialization_events()}["models"]
+    assert shown.materialization.metadata["ltv_promoted"].value is False
+    assert str(shown.materialization.metadata["ltv_note"].value).startswith("Too little history")
+    assert "ltv_holdout" not in shown.materialization.metadata
+
+
+def test_the_models_draw_what_was_expected_of_customers_and_what_came(store: Store, now: datetime) -> None:
+    with store.transaction() as conn:
+        opened(conn, 600)
+    result = run("weekly", store, now, partition_key=newest_closed_week(now).isoformat())
+    assert result.success
+    shown = {one.asset_key.to_user_string(): one for one in result.get_asset_materialization_events()}["models"]
+    metadata = shown.materialization.metadata
+    groups = metadata["ltv_metrics"].value["groups"]
+    drawing = base64.b64decode(metadata["ltv_holdout"].value.partition("base64,")[2].rstrip(")")).decode()
+    assert metadata["ltv_version"].value == 1
+    assert [one["purchases"] for one in groups][:2] == ["1 purchase", "2 purchases"]
+    for one in groups:
+        assert f"{one['purchases']}, expected" in drawing
+        assert f">{round(one['actual']):,}</text>" in drawing
 
 
 @pytest.mark.usefixtures("academy")

@@ -85,6 +85,30 @@ def test_what_is_expected_comes_and_lies_in_its_interval_as_often_as_it_says() -
     assert ((counts.lower <= bought) & (bought <= counts.upper))[often].mean() == pytest.approx(0.92, abs=0.04)
 
 
+def test_an_interval_of_money_holds_as_often_as_it_says_however_many_pay_nothing() -> None:
+    customers, _, paid = lived(6_000, seed=5)
+    revenue = lifetime_value.simulate(TRUE, customers, AHEAD, amounts=True, share=0.8)
+    asked = revenue.upper > 0
+    from_zero = asked & (revenue.lower == 0)
+    held = (revenue.lower <= paid) & (paid <= revenue.upper)
+    assert from_zero.sum() > 2_000
+    assert held[from_zero].mean() == pytest.approx(0.8, abs=0.02)
+    assert held[asked].mean() == pytest.approx(0.8, abs=0.02)
+    # Whose interval is 0 alone most likely buy nothing: more often than it says, but they may.
+    assert 0.8 <= held[~asked].mean() < 1
+
+
+def test_what_is_paid_is_expected_only_where_amounts_have_a_mean() -> None:
+    customers, _, _ = lived(100, seed=6)
+    worth = lifetime_value.expected_value(TRUE, customers, AHEAD)
+    alike = lifetime_value.expected(BUYING, customers, AHEAD) * lifetime_value.expected_amount(SPENDING, customers)
+    assert worth == pytest.approx(alike)
+    with pytest.raises(Invalid, match="Too few repeat purchases have an amount"):
+        lifetime_value.expected_value(replace(TRUE, spending=None), customers, AHEAD)
+    with pytest.raises(Invalid, match="no mean"):
+        lifetime_value.expected_value(replace(TRUE, spending=replace(SPENDING, q=1.0)), customers, AHEAD)
+
+
 def test_silence_lowers_what_is_expected_and_a_purchase_raises_it() -> None:
     weeks = np.array([0.0, 5.0, 20.0, 50.0])
     silent = Customers(np.full(4, 6.0), np.full(4, 10.0), 10.0 + weeks, np.full(4, 20.0))

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.analyze import predictor, reasons
 from oracle_lib.analyze.classifier import segment_expr
+from oracle_lib.analyze.customers import customers_expr, held_out_expr, purchases_expr
 from oracle_lib.analyze.features import state_expr
 from oracle_lib.analyze.predictor import Model
 from oracle_lib.analyze.targets import FEATURES, TARGETS
@@ -78,7 +79,7 @@ def academy(server: EmbeddedServer) -> Iterator[Connection]:
                     for n in range(9)
                 ],
             )
-            world.post(conn, list(world.events(5000, users=150, until=NOW, days=100, seed=11)), NOW)
+            world.post(conn, list(world.events(7000, users=250, until=NOW, days=100, seed=11)), NOW)
             for number, (zone, traits) in enumerate(PROFILES):
                 named = tables.users.c.id.like(f"u%{number}")
                 conn.execute(sa.update(tables.users).where(named).values(time_zone=zone, traits=traits))
@@ -103,6 +104,9 @@ EXPRESSIONS: dict[str, Callable[[], ibis.Table]] = {
     "habits": lambda: habits_expr(OneDay(AS_OF)),
     "activity of a past day": lambda: activity.activity_expr(OneDay(AS_OF - timedelta(days=33))),
     "segments": lambda: segment_expr(state_expr(OneDay(AS_OF), current=True), world.SETTINGS),
+    "purchases": lambda: purchases_expr(AS_OF),
+    "customers": lambda: customers_expr(AS_OF),
+    "customers, and what they paid later": lambda: held_out_expr(AS_OF - timedelta(days=7), AS_OF),
     "segments of a past day": lambda: segment_expr(state_expr(OneDay(AS_OF - timedelta(days=20))), world.SETTINGS),
 }
 
