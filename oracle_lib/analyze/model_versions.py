@@ -1,7 +1,7 @@
 """Keeps a fitted model as a version in `models`: promoted or held, with its figures, and what it learned from.
 
-At most one version of a target stands as promoted. The same model with the same verdict again is the version it already
-is: nothing is written.
+At most one version of a target stands as promoted. The same model again is the version it already is, and nothing is
+written; only to promote what was held it is kept anew.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,8 @@ def keep(conn: Connection, trained: Trained) -> Kept:
         .order_by(models.c.version.desc())
         .limit(1)
     ).one_or_none()
-    if newest is not None and (newest.status, newest.parameters) == (status, trained.parameters):
+    same = newest is not None and newest.parameters == trained.parameters
+    if newest is not None and same and (newest.status == "promoted" or not trained.promoted):
         return Kept(newest.id, newest.version)
     if trained.promoted:
         retire(conn, trained.target)

@@ -5,6 +5,7 @@ else in a row knows what came later. scikit-learn, pandas and numpy are imported
 `tests/unit/test_predictor.py`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,10 +15,11 @@ import ibis
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.analyze import backtest, formulas
+from oracle_lib.analyze import backtest, formulas, model_versions
 from oracle_lib.analyze.features import happened_between_expr, levels_state_expr
 from oracle_lib.analyze.measures import Metrics
-from oracle_lib.analyze.predictor import Model, digest, promoted
+from oracle_lib.analyze.model_versions import Trained
+from oracle_lib.analyze.predictor import Model, promoted
 from oracle_lib.analyze.targets import FEATURES, TARGETS, Target
 from oracle_lib.observe import moments
 from oracle_lib.observe.moments import Moments
@@ -69,12 +71,19 @@ def _train(conn: Connection, target: Target, as_of: date, settings: Settings) ->
     fitted = backtest.fit(rows, said)
     version = None
     if fitted.candidate is not None:
-        parameters = {
-            **formulas.of(fitted.candidate),
-            "horizon_days": horizon.days,
-            "typical": _typical(rows),
-        }
-        version = _store(conn, target, fitted, parameters, days)
+        parameters = {**formulas.of(fitted.candidate), "horizon_days": horizon.days, "typical": _typical(rows)}
+        trained = Trained(
+            target=target.name,
+            kind=fitted.candidate.kind,
+            promoted=fitted.holds,
+            parameters=parameters,
+            features=formulas.features(parameters),
+            trained_from=days[0],
+            trained_to=days[-1] + horizon,
+            metrics=fitted.as_json(),
+            note=fitted.note,
+        )
+        version = model_versions.keep(conn, trained).version
     return TrainReport(
         target=target.name,
         as_of=as_of,
@@ -154,44 +163,4 @@ def training_expr(
 def _typical(rows: "Rows") -> dict[str, float | None]:
     """Return the median of each feature over the rows to which it did not happen: what explanations compare with."""
     medians = rows.features[rows.outcome == 0].median()
-    return {
-        name: float(value) if known else None
-        for (name, value), known in zip(medians.items(), medians.notna(), strict=True)
-    }
-
-
-def _store(
-    conn: Connection, target: Target, fitted: backtest.Fitted, parameters: formulas.Parameters, days: Sequence[date]
-) -> int:
-    """Keep a fitted model as a new version, promoted or held; the same fit again is the version it already is."""
-    newest = conn.execute(
-        sa.select(models.c.version, models.c.parameters)
-        .where(models.c.target == target.name)
-        .order_by(models.c.version.desc())
-        .limit(1)
-    ).one_or_none()
-    if newest is not None and newest.parameters == parameters:
-        return int(newest.version)
-    version = 1 if newest is None else newest.version + 1
-    if fitted.holds:
-        stands = (models.c.target == target.name) & (models.c.status == "promoted")
-        conn.execute(sa.update(models).where(stands).values(status="retired"))
-    made = conn.execute(
-        sa.insert(models)
-        .values(
-            target=target.name,
-            version=version,
-            kind=parameters["kind"],
-            status="promoted" if fitted.holds else "held",
-            parameters=parameters,
-            digest="",
-            features=formulas.features(parameters),
-            trained_from=days[0],
-            trained_to=days[-1] + timedelta(days=parameters["horizon_days"]),
-            metrics=fitted.as_json(),
-            note=fitted.note,
-        )
-        .returning(models.c.id)
-    ).scalar_one()
-    conn.execute(sa.update(models).where(models.c.id == made).values(digest=digest(models.c.parameters)))
-    return version
+    return {str(name): None if math.isnan(value) else float(value) for name, value in medians.items()}
