@@ -8,11 +8,13 @@ rest wait here, without a thread, and are answered 503 if their turn does not co
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, get_origin
 
 import anyio
 from fastapi import Depends, Request
 from fastapi.concurrency import contextmanager_in_threadpool
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
 from sqlalchemy import Connection
 from sqlalchemy.pool import QueuePool
 
@@ -90,13 +92,22 @@ async def connection(request: Request) -> AsyncIterator[Connection]:
 
 
 async def asked_once(request: Request) -> None:
-    """Refuse a query parameter that is given twice: which of the two is meant is anybody's guess."""
+    """Refuse a query parameter that is given twice, but one that a route takes a list of.
+
+    Which of the two is meant is anybody's guess.
+    """
     given = [name for name, _ in request.query_params.multi_items()]
     for name in request.query_params:
-        if given.count(name) > 1:
+        if given.count(name) > 1 and name not in _lists(request.scope["route"]):
             raise Invalid(
                 f"`{name[:60]}` is given {given.count(name)} times; give it once.", field=name[:60], code="repeated"
             )
+
+
+def _lists(route: APIRoute) -> frozenset[str]:
+    """Return the names of the query parameters of which a route takes several values."""
+    lists = (one.alias for one in get_flat_params(route.dependant) if get_origin(one.field_info.annotation) is list)
+    return frozenset(lists)
 
 
 async def now() -> datetime:

@@ -218,7 +218,8 @@ class SegmentOut(Outgoing):
 
 
 class SegmentsOut(Outgoing):
-    """A page of segments by user id; `nextCursor` is null on the last one."""
+    """A page of segments by user id; `nextCursor` is null on the last one, `total` counts those of all pages."""
 
     segments: list[SegmentOut]
-    next_cursor: str | None
+    next_cursor: str | None = Field(validation_alias="next_after")
+    total: int

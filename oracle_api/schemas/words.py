@@ -1,6 +1,7 @@
 """The words and units every body is made of, and what all bodies have in common."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -14,6 +15,8 @@ from pydantic import (
     StringConstraints,
 )
 from pydantic.alias_generators import to_camel
+
+from oracle_lib.decide import fields
 
 
 def _storable(text: str) -> str:
@@ -36,24 +39,41 @@ def _iso(value: object) -> object:
     return value
 
 
+def _iso_day(value: object) -> object:
+    """Refuse a bare number and a time: only a day can be meant."""
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
+        raise ValueError("must be a day such as 2026-03-04")
+    return value
+
+
 def _percent(value: object) -> object:
-    return round(value * 100) if isinstance(value, float) else value
+    return fields.percent(value) if isinstance(value, float) else value
 
 
 Text = Annotated[str, AfterValidator(_storable)]
 Id = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_in_utc)]
+Day = Annotated[date, BeforeValidator(_iso_day)]
 Percent = Annotated[int, BeforeValidator(_percent)]
 Limit = Annotated[int, Field(ge=1, le=200)]
 EngagementLevel = Literal["new", "active", "moderate", "dormant", "lost"]
 Lifecycle = Literal["lead", "new", "active", "engaged", "graduate", "alumni"]
 ChurnLevel = Literal["low", "medium", "high", "critical"]
+ChurnReason = Literal["refund", "no_progress", "quiz_failures", "stuck", "unresponsive", "inactivity"]
+ValueSegment = Literal["high", "medium", "low"]
+ContactTime = Literal["morning", "afternoon", "evening"]
+Channel = Literal["email", "dm", "push"]
+LearningStyle = Literal["visual", "audio", "reading", "doing"]
 
 
 class Incoming(BaseModel):
     """A body we read: what it does not name is refused."""
 
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, validate_by_name=False, validate_by_alias=True)
+
+
+class Asked(Incoming):
+    """The query parameters of a route: one that is not named is refused."""
 
 
 class Outgoing(BaseModel):
