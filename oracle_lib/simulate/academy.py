@@ -16,7 +16,7 @@ from oracle_lib.clock import DAY, start_of
 from oracle_lib.errors import Invalid
 from oracle_lib.observe.catalogue import ACTED
 from oracle_lib.simulate import campus, people, roster, rows
-from oracle_lib.simulate.behaviour import visits
+from oracle_lib.simulate.behaviour import absence, visits
 from oracle_lib.simulate.bodies import render
 from oracle_lib.simulate.forms import forms
 from oracle_lib.simulate.letters import letters
@@ -31,11 +31,16 @@ _BLOCK = 10_000
 
 @dataclass(frozen=True)
 class Outlook:
-    """Who, of those who had acted by the end of a day, did nothing in the days after: one element a user."""
+    """Who, of those who had acted by the end of a day, did nothing in the days after: one element a user.
+
+    `risk` is the true probability of that, given everything latent about the user: what a model that is calibrated says
+    is its expectation, given what the model knows.
+    """
 
     user_id: np.ndarray
     last_active_on: np.ndarray
     churned: np.ndarray
+    risk: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -100,11 +105,14 @@ class Academy:
         np.maximum.at(last, acted.user[on <= cut], on[on <= cut])
         stays = np.zeros(self.users, dtype=bool)
         stays[acted.user[(on > cut) & (on <= cut + horizon_days)]] = True
+        drawn = (self.end - self.start).days + 1 + FUTURE_DAYS
+        risk = [absence(block, self.start, cut + 1, cut + horizon_days, drawn) for block in self.blocks]
         known = np.flatnonzero(last != NONE)
         return Outlook(
             user_id=self.truth.user_id[known],
             last_active_on=np.datetime64(self.start, "D") + last[known].astype("timedelta64[D]"),
             churned=~stays[known],
+            risk=np.concatenate(risk)[known],
         )
 
     def profiles(self) -> list[dict[str, object]]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.errors import Invalid
-from oracle_lib.simulate import LIFTS, Academy, Delivery, delivered, load, react, respond
+from oracle_lib.simulate import LIFTS, Academy, Delivery, Outlook, delivered, load, react, respond
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import actions, courses, events, lessons, rejected_events, users
 
@@ -90,6 +90,44 @@ def test_recency_tells_who_leaves_but_not_for_sure(academy: Academy, day: date) 
 def test_the_outlook_beyond_the_hidden_future_is_refused(academy: Academy) -> None:
     with pytest.raises(Invalid):
         academy.outlook(END + timedelta(days=17))
+
+
+@pytest.fixture(scope="module")
+def large() -> Academy:
+    return Academy.make(20_000, 60, END, SEED)
+
+
+def surprise(outlook: Outlook, which: np.ndarray) -> float:
+    """How many standard errors what came lies from what the true risk says of some users."""
+    risk = outlook.risk[which]
+    return float(abs(outlook.churned[which].sum() - risk.sum()) / np.sqrt((risk * (1 - risk)).sum()))
+
+
+def test_the_true_risk_is_how_often_it_comes(large: Academy) -> None:
+    outlook = large.outlook(END)
+    gone = outlook.risk == 1
+    assert 0.05 < gone.mean() < 0.5
+    assert outlook.churned[gone].all()
+    open_ = np.flatnonzero(~gone)
+    tenths = np.array_split(open_[np.argsort(outlook.risk[open_])], 10)
+    assert [place for place, part in enumerate(tenths) if surprise(outlook, part) > 4] == []
+    assert outlook.risk[tenths[0]].max() < 0.001
+    assert outlook.risk[tenths[-1]].min() > 0.3
+
+
+def test_the_true_risk_knows_on_which_day_of_utc_an_evening_falls(large: Academy) -> None:
+    zone = dict(zip(large.truth.user_id.tolist(), large.truth.time_zone.tolist(), strict=True))
+    # An evening of Sunday is Monday in UTC, and not as busy: taken together, these days would show an hour's shift.
+    mondays = [large.outlook(END - timedelta(days=2 + 7 * week), horizon_days=1) for week in range(-4, 7)]
+    here = np.array([zone[user].startswith("America") for one in mondays for user in one.user_id.tolist()])
+    together = Outlook(
+        **{
+            name: np.concatenate([getattr(one, name) for one in mondays])
+            for name in ("user_id", "last_active_on", "churned", "risk")
+        }
+    )
+    assert surprise(together, here) < 4
+    assert surprise(together, ~here) < 4
 
 
 def test_who_left_fades_and_then_does_nothing_until_a_return(academy: Academy) -> None:
