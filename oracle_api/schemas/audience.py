@@ -136,12 +136,13 @@ class HistoryOut(Outgoing):
 
 
 class ChangeOut(Outgoing):
-    """One change of a user's segment, and the day it was worked out for."""
+    """One change of a user's segment, the day it was worked out for, and what brought it about."""
 
     field: Name
     old: str | None
     new: str | None
     as_of: date
+    cause: Literal["events", "profile", "course", "time", "model", "settings"] | None
     changed_at: datetime
 
 

@@ -1,7 +1,8 @@
 """Lets the candidates compete for a target: fitted on older moments, measured on the latest, promoted or held back.
 
-The older three quarters of the moments fit and calibrate, the latest quarter measures, and nothing is fitted again
-after that: what is promoted is what was measured. scikit-learn and pandas are imported where they are used.
+The older three quarters of the moments fit and calibrate, the latest quarter measures (up to half, where something is
+seldom seen), and nothing is fitted again after that: what is promoted is what was measured. scikit-learn and pandas are
+imported where they are used.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -57,12 +58,24 @@ def fit(rows: Rows, standing: "Array | None" = None) -> Fitted:
     if len(moments) < MIN_MOMENTS:
         note = f"Too little history: {len(moments)} past weeks with a known outcome; needs {MIN_MOMENTS}."
         return Fitted(None, None, False, note)
-    cut = moments[-max(1, round(len(moments) * _LATER_SHARE))]
+    cut = _first_of_the_latest(rows, moments)
     older, latest = np.flatnonzero(rows.moment < cut), np.flatnonzero(rows.moment >= cut)
     for name, part in (("to fit", rows.at(older)), ("to measure", rows.at(latest))):
         if len(part) < MIN_ROWS or not MIN_POSITIVES <= part.positives <= len(part) - MIN_POSITIVES:
             return Fitted(None, None, False, f"Too few {name}: {len(part)} rows, {part.positives} of them positive.")
     return _compete(rows, older, latest, None if standing is None else standing[latest])
+
+
+def _first_of_the_latest(rows: Rows, moments: "Array") -> float:
+    """Return where the latest moments begin: a quarter of all, up to half where so few show too little."""
+    import numpy as np
+
+    fewest, most = max(1, round(len(moments) * _LATER_SHARE)), max(1, len(moments) // 2)
+    for count in range(fewest, most):
+        latest = rows.at(np.flatnonzero(rows.moment >= moments[-count]))
+        if len(latest) >= MIN_ROWS and latest.positives >= MIN_POSITIVES:
+            return float(moments[-count])
+    return float(moments[-max(fewest, most)])
 
 
 def _compete(rows: Rows, older: "Places", latest: "Places", standing: "Array | None") -> Fitted:

@@ -26,7 +26,8 @@ class CountedDay:
 class Change:
     """One change of a user's segment: the field, what it was (None: nothing) and is, and the day it was worked out for.
 
-    `changed_at` is when it was written.
+    `cause`: events, profile or course where something new was known of the user, time where a day went by, model where
+    another one stands, settings where these are others. `changed_at` is when it was written.
     """
 
     id: int
@@ -34,6 +35,7 @@ class Change:
     old: str | None
     new: str | None
     as_of: date
+    cause: str | None
     changed_at: datetime
 
 

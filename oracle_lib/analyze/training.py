@@ -20,7 +20,7 @@ from oracle_lib.analyze.features import happened_between_expr, levels_state_expr
 from oracle_lib.analyze.measures import Metrics
 from oracle_lib.analyze.model_versions import Trained
 from oracle_lib.analyze.predictor import Model, promoted
-from oracle_lib.analyze.targets import FEATURES, TARGETS, Target
+from oracle_lib.analyze.targets import AT_RISK_DAYS, FEATURES, TARGETS, Target
 from oracle_lib.observe import moments
 from oracle_lib.observe.moments import Moments
 from oracle_lib.settings import Settings
@@ -98,12 +98,17 @@ def _train(conn: Connection, target: Target, as_of: date, settings: Settings) ->
 
 
 def _training_days(conn: Connection, as_of: date, horizon: timedelta) -> list[date]:
-    """Return past days, oldest first, whose label is known by `as_of`: one a week, as far back as there is data."""
+    """Return past days, oldest first, whose label is known by `as_of`: one a week, as far back as there is data.
+
+    Soon after the first day of data only the keenest have acted, and windows are cut short: those days look safer than
+    they were, and are learned from only where there is little else.
+    """
     first = conn.scalar(sa.select(sa.func.min(user_days.c.day)).where(user_days.c.acted > 0))
     if first is None:
         return []
-    days = [as_of - horizon - n * _MOMENT_STEP for n in range(_MOMENTS)]
-    return sorted(day for day in days if day >= first + _MOMENT_STEP)
+    days = sorted(as_of - horizon - n * _MOMENT_STEP for n in range(_MOMENTS))
+    whole = [day for day in days if day >= first + timedelta(days=AT_RISK_DAYS)]
+    return whole if len(whole) >= backtest.MIN_MOMENTS else [day for day in days if day >= first + _MOMENT_STEP]
 
 
 def _training_rows(

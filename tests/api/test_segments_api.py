@@ -168,7 +168,8 @@ def test_changes_of_a_user_come_newest_first_and_each_once(client: httpx.Client,
         for place, moment in enumerate(moments):
             for user in ("u000", "u001"):
                 row = {"user_id": user, "field": "engagement_level", "old": f"{user}-{place}", "new": str(place + 1)}
-                conn.execute(sa.insert(segment_changes), {**row, "as_of": moment.date(), "changed_at": moment})
+                row |= {"as_of": moment.date(), "changed_at": moment, "cause": "time"}
+                conn.execute(sa.insert(segment_changes), row)
     seen: list[dict[str, str]] = []
     cursor: str | None = None
     for _ in range(4):
@@ -184,6 +185,7 @@ def test_changes_of_a_user_come_newest_first_and_each_once(client: httpx.Client,
         "old": "u000-0",
         "new": "1",
         "asOf": "2026-01-05",
+        "cause": "time",
         "changedAt": "2026-01-05T00:00:00Z",
     }
 

@@ -24,18 +24,10 @@ from oracle_lib.storage.tables.events import (
     watermarks,
 )
 from oracle_lib.storage.tables.intake import event_tails, tailed_events, tracking_plan
+from oracle_lib.storage.tables.models import checks, models, past_scores, predictions, value_forecasts
 from oracle_lib.storage.tables.operations import imports, insights, reports, run_requests
 from oracle_lib.storage.tables.rules import rule_versions, rules, skips, user_tags
-from oracle_lib.storage.tables.segments import (
-    checks,
-    models,
-    past_scores,
-    predictions,
-    segment_changes,
-    segment_counts,
-    segments,
-    value_forecasts,
-)
+from oracle_lib.storage.tables.segments import segment_changes, segment_counts, segments
 from oracle_lib.storage.tables.users import aliases, profile_changes, users
 
 __all__ = [
