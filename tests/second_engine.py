@@ -22,7 +22,9 @@ def copied(conn: Connection, tables: Iterable[sa.Table], folder: Path) -> Iterat
             columns = ", ".join(f'"{name}" {DuckDBType.to_string(kind)}' for name, kind in schema.items())
             there.execute(f"CREATE TABLE {table.name} ({columns})")
             file = folder / f"{table.name}.csv"
-            with conn.connection.cursor() as cursor, cursor.copy(f"COPY (TABLE {table.name}) TO STDOUT CSV") as rows:
+            # By name: a migrated table may have its columns in another order than a new one.
+            query = f"SELECT {', '.join(schema)} FROM {table.name}"
+            with conn.connection.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT CSV") as rows:
                 file.write_bytes(b"".join(rows))
             there.execute(f"COPY {table.name} FROM '{file}' (FORMAT csv, HEADER false)")
         yield there

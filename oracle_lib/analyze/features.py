@@ -6,6 +6,7 @@ the many past days a model is trained on. Nothing here can see beyond `as_of`.
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import pairwise
 
 import ibis
 
@@ -14,6 +15,7 @@ from oracle_lib.observe.habits import habits_expr
 from oracle_lib.observe.moments import Moments
 from oracle_lib.storage.relations import relation
 from oracle_lib.storage.tables import activity, habits, user_days, users
+from oracle_lib.storage.tables.activity import WEEK_ENDS
 
 # A user who never acted is as silent as their profile is old; the day they joined counts as the last sign of life.
 _SECONDS_A_DAY = 86400.0
@@ -23,7 +25,8 @@ def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: boo
     """Return one row a moment and user who had joined by its end: activity and what follows from it.
 
     Adds to the columns of `activity` and `habits`: `as_of`, `joined_on`; `traits` as they are now; `days_joined` and
-    `days_silent` in whole days; `recency`, the time since the last own act in days, with its fraction. `current` reads
+    `days_silent` in whole days; `recency`, the time since the last own act in days, with its fraction;
+    `active_weeks_4`, how many of the last four weeks, each of seven days, had an active one. `current` reads
     the two tables, which must stand for the one moment; otherwise everything is worked out from `user_days`. `only`
     (user_id) limits the users.
     """
@@ -57,12 +60,18 @@ def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table
     state = state.filter(state.joined_on <= state.as_of)
     seen_on = ibis.coalesce(state.last_active_on, state.joined_on)
     last_act = ibis.coalesce(state.last_active_at.epoch_seconds().cast("float64"), _epoch(state.joined_on))
+    state = state.mutate(**{name: state[name].fill_null(0) for name in _COUNTS if name in state.columns})
     return state.mutate(
+        active_weeks_4=_active_weeks(state),
         days_joined=_days_between(state.joined_on, state.as_of),
         days_silent=_days_between(seen_on, state.as_of),
         recency=(_epoch(state.as_of) + _SECONDS_A_DAY - last_act) / _SECONDS_A_DAY,
-        **{name: state[name].fill_null(0) for name in _COUNTS if name in state.columns},
     )
+
+
+def _active_weeks(state: ibis.Table) -> ibis.Value:
+    windows = [ibis.literal(0), *(state[f"active_days_{days}d"] for days in WEEK_ENDS)]
+    return sum((longer > shorter).cast("int32") for shorter, longer in pairwise(windows))
 
 
 def happened_between_expr(moments: Moments, horizon: timedelta, column: str) -> ibis.Table:

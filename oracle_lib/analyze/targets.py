@@ -8,21 +8,22 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from oracle_lib.settings import Settings
-from oracle_lib.storage.tables.activity import LIFETIME_COUNTS, WINDOWS
+from oracle_lib.storage.tables.activity import LIFETIME_COUNTS, WEEK_ENDS, WINDOWS
 
 if TYPE_CHECKING:
     import ibis
 
 # Users silent for longer are lost already: predicting them again would flatter every figure.
 AT_RISK_DAYS = 30
-# What a model may know of a user: what they did, and nothing of who they are.
+# What a model may know of a user: what they did, and nothing of who they are. `active_weeks_4` stands for the windows
+# that only it is made of.
 FEATURES = (
     "recency",
     "days_joined",
     "active_weeks_4",
     "revenue",
     "refunds",
-    *(f"{measure}_{days}d" for measure, windows in WINDOWS.items() for days in windows),
+    *(f"{measure}_{days}d" for measure, windows in WINDOWS.items() for days in windows if days not in WEEK_ENDS[1:]),
     *(f"{kind}_total" for kind in LIFETIME_COUNTS if kind != "unpriced"),
 )
 

@@ -1,11 +1,11 @@
 """Counts per user and day, and sliding windows over them: incremental, and equal to a full rebuild, row for row.
 
 `rollup` counts exactly the (user, day) pairs that are dirty. `refresh` works the windows out again for users whose days
-changed, and for users for whom a day has left a window since the last time. A window of n days is `as_of` and the
-n - 1 days before it. Test: `tests/unit/test_incremental_equals_rebuild.py`.
+changed, and takes the days that have left a window since the last time off those of all others. A window of n days is
+`as_of` and the n - 1 days before it. Test: `tests/unit/test_incremental_equals_rebuild.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -33,9 +33,7 @@ from oracle_lib.storage.tables import (
 )
 from oracle_lib.storage.tables.activity import EVENT_KINDS, HOURS, LIFETIME_COUNTS
 
-_WEEKS = 4
 _JOINED = timedelta(days=7)
-_CHANGED = "changed_users"
 _READ = ("user_id", "event", "session_id", "created_at", "seconds", "amount", "course_id", "lesson_id")
 _PAIR = ("user_id", "day")
 
@@ -79,17 +77,21 @@ def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> Activit
     before = queue.stands_for(conn, "activity")
     if everyone or before is None or before > as_of:
         work = queue.EVERYONE
-    changed = work if before in (None, as_of) or work == queue.EVERYONE else _add_moved(conn, before, as_of)
+    moved = Published(0, 0, 0, 0)
+    if before is not None and before < as_of and work != queue.EVERYONE:
+        queue.add_moved(conn, _users_between(before, as_of))
+        moved = overwrite(conn, activity, moved_expr(before, as_of, work.users), key=("user_id",))
     windows = activity_expr(OneDay(as_of), work.users).drop("as_of")
     done = publish(conn, activity, windows, key=("user_id",), scope=work.scope)
-    courses = progress_expr(OneDay(as_of), changed.users).drop("as_of")
+    courses = progress_expr(OneDay(as_of), work.users).drop("as_of")
     progressed = overwrite(conn, activity, courses, key=("user_id",))
-    habit = habits_expr(OneDay(as_of), changed.users).drop("as_of")
-    formed = publish(conn, habits, habit, key=("user_id",), scope=changed.scope)
+    habit = habits_expr(OneDay(as_of), work.users).drop("as_of")
+    formed = publish(conn, habits, habit, key=("user_id",), scope=work.scope)
     queue.set_stands_for(conn, "activity", as_of, work)
     # A new day moves everybody's distance from what they last did.
     queue.hand_on(conn, "segments", work if before == as_of else queue.EVERYONE)
-    return ActivityReport(as_of=as_of, users=done.seen, written=done.written + progressed.written + formed.written)
+    written = sum(one.written for one in (moved, done, progressed, formed))
+    return ActivityReport(as_of=as_of, users=moved.seen + done.seen, written=written)
 
 
 def user_days_expr(first: date, end: date, pairs: ibis.Table | None = None) -> ibis.Table:
@@ -138,22 +140,7 @@ def activity_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Tab
         d = d.semi_join(users, "user_id")
     d = moments.attach(d, "day")
     acted = d.acted > 0
-    measures = {
-        "acted": d.acted,
-        "active_days": acted.cast("int32"),
-        "community": d.community_post + d.community_comment,
-        **{name: d[name] for name in WINDOWS if name in d.columns and name != "acted"},
-    }
-    windows = {
-        f"{name}_{days}d": _int(measures[name].sum(where=d.day > moments.before(d, days)))
-        for name, kept in WINDOWS.items()
-        for days in kept
-    }
-    weeks = [acted & (d.day > moments.before(d, 7))]
-    weeks += [
-        acted & (d.day > moments.before(d, 7 * week + 7)) & (d.day <= moments.before(d, 7 * week))
-        for week in range(1, _WEEKS)
-    ]
+    windows = _windows(d, lambda days: d.day > moments.before(d, days))
     return d.group_by("as_of", "user_id").aggregate(
         first_seen_on=d.day.min(),
         first_active_on=d.day.min(where=acted),
@@ -165,8 +152,41 @@ def activity_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Tab
         refunds=_money(d.refunds.sum()),
         **{f"{name}_total": _int(d[name].sum()) for name in LIFETIME_COUNTS},
         **windows,
-        active_weeks_4=_int(sum((_int(d.count(where=week)) > 0).cast("int32") for week in weeks)),
     )
+
+
+def moved_expr(before: date, as_of: date, changed: ibis.Table | None) -> ibis.Table:
+    """Return the windows at `as_of` of users for whom a day has left one since `before`, and nothing else happened.
+
+    Out of `activity` as it stands for `before`, less the days that left: only those are read. Users in `changed`
+    (user_id) are left out. Everything else in a row is of all days, and does not move with time.
+    """
+    d = relation(user_days)
+
+    def left(days: int) -> ibis.Value:
+        return _between(d.day, before - timedelta(days=days), as_of - timedelta(days=days))
+
+    d = d.filter(ibis.or_(*map(left, DISTANCES)))
+    if changed is not None:
+        d = d.anti_join(changed, "user_id")
+    gone = d.group_by("user_id").aggregate(**_windows(d, left))
+    stands = relation(activity).join(gone, "user_id", rname="gone_{name}")
+    windows = [name for name in gone.columns if name != "user_id"]
+    return stands.select("user_id", **{name: stands[name] - stands[f"gone_{name}"] for name in windows})
+
+
+def _windows(d: ibis.Table, inside: Callable[[int], ibis.Value]) -> dict[str, ibis.Value]:
+    """Return the sum of each measure over each of its windows; `inside` says which rows one of so many days has."""
+    measures = {
+        "active_days": (d.acted > 0).cast("int32"),
+        "community": d.community_post + d.community_comment,
+        **{name: d[name] for name in WINDOWS if name in d.columns},
+    }
+    return {
+        f"{name}_{days}d": _int(measures[name].sum(where=inside(days)))
+        for name, kept in WINDOWS.items()
+        for days in kept
+    }
 
 
 def progress_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Table:
@@ -231,25 +251,14 @@ def _counted_fine(e: ibis.Table) -> ibis.Table:
     )
 
 
-def _add_moved(conn: Connection, before: date, as_of: date) -> queue.Work:
-    """Add users for whom a day came or left a window since `before` to the work; return those whose days changed."""
-    queue.add_moved(conn, _users_between(before, as_of))
-    scratch_table(conn, _CHANGED, queue.Work(queue.WORK_USERS).users)
-    queue.add_moved(conn, _users_of_moved_days(before, as_of))
-    return queue.Work(_CHANGED)
-
-
 def _users_between(before: date, as_of: date) -> ibis.Table:
     """Return users with a day that had been ahead at `before` and is not at `as_of`."""
     d = relation(user_days)
     return d.filter((d.day > before) & (d.day <= as_of)).select("user_id").distinct()
 
 
-def _users_of_moved_days(before: date, as_of: date) -> ibis.Table:
-    """Return users with a day that was inside a window at `before` and is outside at `as_of`."""
-    d = relation(user_days)
-    moved = [(d.day > before - timedelta(days=edge)) & (d.day <= as_of - timedelta(days=edge)) for edge in DISTANCES]
-    return d.filter(ibis.or_(*moved)).select("user_id").distinct()
+def _between(day: ibis.Value, after: date, until: date) -> ibis.Value:
+    return (day > after) & (day <= until)
 
 
 def _runs(days: Iterable[date]) -> list[tuple[date, date]]:

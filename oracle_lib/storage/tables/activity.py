@@ -40,10 +40,12 @@ EVENT_KINDS = (
 )
 HOURS = tuple(f"h{hour:02d}" for hour in range(24))
 
+# The ends of the last four weeks: with an active day more in a window than in the one before, the week between had one.
+WEEK_ENDS = (7, 14, 21, 28)
 # Measure -> the windows it is kept for, in days.
 WINDOWS: dict[str, tuple[int, ...]] = {
     "acted": (1, 7, 30, 90),
-    "active_days": (7, 30, 90),
+    "active_days": (*WEEK_ENDS, 30, 90),
     "lesson_complete": (1, 7, 30, 90),
     "quiz_pass": (30,),
     "quiz_fail": (7, 30),
@@ -148,7 +150,6 @@ activity = sa.Table(
     sa.Column("refunds", Money, nullable=False, server_default="0"),
     *(_count(f"{kind}_total") for kind in LIFETIME_COUNTS),
     *(_count(f"{measure}_{days}d") for measure, windows in WINDOWS.items() for days in windows),
-    _count("active_weeks_4"),
     # The course with the newest completed lesson, and how far the user is in it.
     sa.Column("course_id", sa.Text),
     sa.Column("lessons_done", sa.Integer),
