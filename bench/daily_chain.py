@@ -44,18 +44,21 @@ _READ = "user_id, event, created_at, seconds, amount, lesson_id"
 
 def measure(academy: Academy, *, say: Say) -> list[Result]:
     """Run the chain for the one new day, then compare. The first to run: the day waits only once."""
-    with timed(say, "the daily chain, incremental") as chain:
-        parts = run_chain(academy.store, LAST, say=say)
+    parts = run_chain(academy.store, LAST, say=say)
+    # Scoring is a subject of its own (models): the SQL it is held against predicts nothing.
+    chain = sum(seconds for name, seconds in parts.items() if name != "score")
+    say(f"  the daily chain, incremental: {chain:.2f} s")
     raw = median_seconds(say, "one set-based SQL over raw events", 3, lambda: _over_raw_events(academy.store))
     parquet = _duckdb(academy.store, say)
     rebuild = median_seconds(say, "everything rebuilt from rollups", 3, lambda: _rebuild(academy.store))
     return [
         Result("one set-based SQL over raw events", raw, "s"),
         Result("DuckDB over the same days in Parquet", parquet, "s"),
-        Result("daily chain, incremental", chain.seconds, "s"),
-        *(Result(f"  of it {name}", seconds, "s") for name, seconds in parts.items()),
-        Result("daily chain, incremental / SQL over raw events", chain.seconds / raw, "ratio", 0.08),
-        Result("daily chain, incremental / DuckDB over Parquet", chain.seconds / parquet, "ratio", 0.4),
+        Result("daily chain, incremental", chain, "s"),
+        *(Result(f"  of it {name}", seconds, "s") for name, seconds in parts.items() if name != "score"),
+        Result("scoring by recency, beside it", parts["score"], "s"),
+        Result("daily chain, incremental / SQL over raw events", chain / raw, "ratio", 0.08),
+        Result("daily chain, incremental / DuckDB over Parquet", chain / parquet, "ratio", 0.4),
         Result("full rebuild from rollups / SQL over raw events", rebuild / raw, "ratio", 0.3),
     ]
 

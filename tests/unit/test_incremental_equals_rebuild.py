@@ -43,8 +43,8 @@ def test_incremental_equals_rebuild_with_late_duplicate_and_disordered_events(
         assert activity.refresh(conn, now.date(), everyone=True).written == 0
 
 
-@given(seed=st.integers(0, 10**6), skipped_days=st.integers(0, 40))
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6), skipped_days=st.integers(0, 120))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_days_without_a_run_leave_no_trace(store: Store, seed: int, skipped_days: int) -> None:
     """A run after days of downtime gives what a rebuild gives."""
     later = NOW.date() + timedelta(days=skipped_days)
