@@ -25,7 +25,7 @@ from oracle_lib.decide.candidates import candidates
 from oracle_lib.decide.definition import Message, TagChange
 from oracle_lib.decide.evidence import evidence
 from oracle_lib.decide.guardrails import Limits
-from oracle_lib.decide.matching import Layout
+from oracle_lib.decide.layout import Layout
 from oracle_lib.decide.rules_engine import Rule, active
 from oracle_lib.errors import Invalid
 from oracle_lib.storage import queue

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from oracle_lib.decide import conditions, fields, templates
-from oracle_lib.decide.conditions import Condition, DaysSince, EventCount, SegmentIs
+from oracle_lib.decide.conditions import Condition, DaysSince, EventCount, EventSum, Followed, Leaf
 from oracle_lib.errors import Invalid
 from oracle_lib.observe import catalogue
 from oracle_lib.storage.tables import ACTION_TYPES
@@ -80,12 +80,9 @@ class Definition:
 
     @property
     def fires_on(self) -> frozenset[str]:
-        """The events that fire an event rule: those its conditions count as having happened."""
-        return frozenset(
-            leaf.event
-            for leaf in conditions.leaves(self.conditions, asserted=True)
-            if isinstance(leaf, EventCount) and (leaf.op == ">" or (leaf.op in {">=", "="} and leaf.value > 0))
-        )
+        """The events that fire an event rule: those its conditions count, add up or await as having happened."""
+        asserted = conditions.leaves(self.conditions, asserted=True)
+        return frozenset(event for leaf in asserted for event in _happened(leaf))
 
     @property
     def moved_by(self) -> frozenset[str]:
@@ -99,14 +96,17 @@ class Definition:
 
     @property
     def _mentioned(self) -> list[fields.Field]:
-        leaves = conditions.leaves(self.conditions)
-        return [fields.SEGMENT[leaf.field] for leaf in leaves if isinstance(leaf, SegmentIs)]
+        found = (conditions.field_of(leaf) for leaf in conditions.leaves(self.conditions))
+        return [field for field in found if field]
 
     @property
-    def anchor(self) -> DaysSince | None:
-        """The leaf that fires a time rule: the first that asks for more days since an event."""
-        found = (leaf for leaf in conditions.leaves(self.conditions, asserted=True) if isinstance(leaf, DaysSince))
-        return next((leaf for leaf in found if leaf.op in {">", ">=", "="}), None)
+    def anchor(self) -> DaysSince | Followed | None:
+        """The leaf that fires a time rule: the first that asks for more days since an event, or what did not follow."""
+        for leaf in conditions.leaves(self.conditions, asserted=True):
+            match leaf:
+                case DaysSince(op=">" | ">=" | "=") | Followed(follows=False):
+                    return leaf
+        return None
 
 
 def read(body: Mapping[str, object]) -> Definition:
@@ -167,6 +167,23 @@ def goal_data(rule: Definition) -> dict[str, object] | None:
     return {"event": rule.goal.event, "within_days": rule.goal.within_days} if rule.goal else None
 
 
+def _happened(leaf: Leaf) -> tuple[str, ...]:
+    """Return the events that can make a leaf true by happening."""
+    match leaf:
+        case EventCount(event, _, op, value) if _asks_for_some(op, value):
+            return (event,)
+        case EventSum(of, _, op, value) if _asks_for_some(op, value):
+            return conditions.SUMMED[of]
+        case Followed(first, then, follows):
+            return (first, then) if follows else (first,)
+        case _:
+            return ()
+
+
+def _asks_for_some(op: str, value: float) -> bool:
+    return op == ">" or (op in {">=", "="} and value > 0)
+
+
 def _refuse_silent(rule: Definition) -> None:
     """Refuse a rule that could match but never fire."""
     if rule.trigger == "event_based" and not rule.fires_on:
@@ -175,7 +192,9 @@ def _refuse_silent(rule: Definition) -> None:
         known = ", ".join(field.name for field in fields.SEGMENT.values() if field.moves)
         raise _wrong("conditions", f"must name one of {known}, as the trigger is segment_based")
     if rule.trigger == "time_based" and rule.anchor is None:
-        raise _wrong("conditions", "must hold a `days_since` with > or >=, as the trigger is time_based")
+        raise _wrong(
+            "conditions", "must hold a `days_since` with > or >=, or a `then_not`, as the trigger is time_based"
+        )
 
 
 def _action(body: object, action_type: str) -> Message | TagChange:

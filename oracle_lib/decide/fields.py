@@ -12,7 +12,8 @@ from decimal import Decimal
 class Field:
     """One field. `kind` is text, integer, percent or money; `moves` names its column in `segment_changes`.
 
-    `target` is what a model predicts to fill it.
+    `ladder` is the order of its words, lowest first; a word that is not on it neither rises nor falls. `target` is what
+    a model predicts to fill it.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Field:
     words: tuple[str, ...] = ()
     moves: str | None = None
     target: str | None = None
+    ladder: tuple[str, ...] = ()
 
     @property
     def numeric(self) -> bool:
@@ -50,6 +52,7 @@ _FIELDS = (
         "text",
         ("new", "active", "moderate", "dormant", "lost"),
         moves="engagement_level",
+        ladder=("lost", "dormant", "moderate", "active"),
     ),
     Field("engagementScore", "engagement_score", "integer", moves="engagement_level"),
     Field("churnRisk", "churn_risk", "percent", moves="churn_level", target="churn"),
@@ -60,6 +63,7 @@ _FIELDS = (
         ("low", "medium", "high", "critical"),
         moves="churn_level",
         target="churn",
+        ladder=("low", "medium", "high", "critical"),
     ),
     Field("churnReason", "churn_reason", "text", target="churn"),
     Field(
@@ -72,7 +76,14 @@ _FIELDS = (
     Field("persona", "persona", "text"),
     Field("learningStyle", "learning_style", "text"),
     Field("ltv", "ltv", "money", moves="value_segment"),
-    Field("valueSegment", "value_segment", "text", ("high", "medium", "low"), moves="value_segment"),
+    Field(
+        "valueSegment",
+        "value_segment",
+        "text",
+        ("high", "medium", "low"),
+        moves="value_segment",
+        ladder=("low", "medium", "high"),
+    ),
     Field("completionProb", "completion_prob", "percent", target="completion"),
     Field("upgradeProb", "upgrade_prob", "percent", target="upgrade"),
     Field("referralProb", "referral_prob", "percent", target="referral"),
@@ -82,6 +93,10 @@ _FIELDS = (
     Field("courseId", "course_id", "text"),
 )
 SEGMENT: dict[str, Field] = {field.name: field for field in _FIELDS}
+# The fields whose every change is kept.
+CHANGING = tuple(field.name for field in _FIELDS if field.moves == field.column)
+# Target of a model -> the field that holds its probability.
+PREDICTED: dict[str, Field] = {field.target: field for field in _FIELDS if field.target and field.kind == "percent"}
 
 
 def percent(probability: float) -> int:

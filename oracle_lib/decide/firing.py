@@ -6,6 +6,7 @@ A match alone proposes nothing: something must have made it true. That is the ca
   `oracle`) never fire.
 - segment_based: the newest change of a segment field that the conditions name, by its id in `segment_changes`.
 - time_based: the anchor of the first `days_since`, by event, day and threshold (`login@2026-03-01>7`): once a silence.
+  Or of the first sequence that asks what did not follow (`lesson_start@2026-03-01!lesson_complete<3`).
 
 A cause counts while it is fresh, which is for two days: what a guardrail refused is tried again until then, and after a
 longer pause nobody is flooded with what is long past. A version published within those two days also answers standing
@@ -26,7 +27,8 @@ from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.decide import matching
 from oracle_lib.decide.candidates import candidates
-from oracle_lib.decide.conditions import DaysSince
+from oracle_lib.decide.conditions import DaysSince, Followed
+from oracle_lib.decide.layout import Layout
 from oracle_lib.decide.rules_engine import Rule
 from oracle_lib.storage.publish import scratch_table
 from oracle_lib.storage.tables import actions, events, segment_changes, users
@@ -53,7 +55,7 @@ def fire(conn: Connection, rules: Sequence[Rule], *, as_of: date, now: datetime,
     columns = column_of(rules)
     conditions = {column: rule.definition.conditions for rule, column in columns.items()}
     matched = scratch_table(conn, MATCHED, matching.matches(conditions, as_of, among))
-    layout = matching.Layout.of(conditions)
+    layout = Layout.of(conditions)
     for rule, column in columns.items():
         caused = _caused(rule, column, layout, as_of, now).subquery()
         conn.execute(sa.insert(candidates).from_select(candidates.columns.keys(), _candidate(rule, caused)))
@@ -87,7 +89,7 @@ def _candidate(rule: Rule, caused: sa.Subquery) -> sa.Select:
     )
 
 
-def _caused(rule: Rule, column: str, layout: matching.Layout, as_of: date, now: datetime) -> sa.Select:
+def _caused(rule: Rule, column: str, layout: Layout, as_of: date, now: datetime) -> sa.Select:
     standing = rule.published_at > now - FRESH
     match rule.definition.trigger:
         case "event_based":
@@ -97,7 +99,8 @@ def _caused(rule: Rule, column: str, layout: matching.Layout, as_of: date, now: 
         case _:
             anchor = rule.definition.anchor
             assert anchor is not None, "a time rule without an anchor cannot be published"  # noqa: S101
-            return _by_time(column, anchor, layout.lasts[anchor.event], None if standing else as_of - FRESH)
+            last = layout.lasts[anchor.event] if isinstance(anchor, DaysSince) else layout.sequences[anchor]
+            return _by_time(column, anchor, last, None if standing else as_of - FRESH)
 
 
 def _holders(column: str, *others: str) -> sa.TableClause:
@@ -150,12 +153,17 @@ def _by_segment(column: str, moved: list[str], since: datetime | None) -> sa.Sel
     return query if since is None else query.where(change.changed_at > since)
 
 
-def _by_time(column: str, anchor: DaysSince, last: str, since: date | None) -> sa.Select:
+def _by_time(column: str, anchor: DaysSince | Followed, last: str, since: date | None) -> sa.Select:
     held = _holders(column, last)
     day = sa.type_coerce(held.c[last], sa.Date)
-    crossed = day + (anchor.value + (1 if anchor.op == ">" else 0))
-    named = sa.func.concat(anchor.event, "@", sa.cast(day, sa.Text), anchor.op, str(anchor.value))
-    fired = sa.func.jsonb_build_object("event", anchor.event, "lastOn", day, "crossedOn", crossed)
+    match anchor:
+        case DaysSince(event, op, value):
+            after, asked = value + (1 if op == ">" else 0), f"{op}{value}"
+        case Followed(event, then, _, within_days):
+            after, asked = within_days, f"!{then}<{within_days}"
+    crossed = day + after
+    named = sa.func.concat(event, "@", sa.cast(day, sa.Text), asked)
+    fired = sa.func.jsonb_build_object("event", event, "lastOn", day, "crossedOn", crossed)
     query = (
         sa.select(held.c.user_id, named.label("cause"), fired.label("fired"))
         .join(users, users.c.id == held.c.user_id)

@@ -1,7 +1,8 @@
 """What a proposal answered, read back from its cause: an event, a change of segment, or a silence.
 
 A cause is a name, see `decide/firing.py`: the message id of an event, the id of a row of `segment_changes`, or the
-anchor of a silence such as `login@2026-03-01>7`. The rule's trigger says which; without one the shape does. Raw events
+anchor of a silence such as `login@2026-03-01>7`, or of what did not follow
+(`lesson_start@2026-03-01!lesson_complete<3`). The rule's trigger says which; without one the shape does. Raw events
 go after retention; then the day's counts stand in for them, and the step says so.
 """
 
@@ -20,6 +21,8 @@ from oracle_lib.storage.tables import events, segment_changes, user_days
 
 _CHANGE = re.compile(r"(?:segment_change:)?(\d{1,18})")
 _SILENCE = re.compile(r"([a-z][a-z0-9_]*)@(\d{4}-\d{2}-\d{2})?(>=|>|=)(\d+)")
+
+_UNFOLLOWED = re.compile(r"([a-z][a-z0-9_]*)@(\d{4}-\d{2}-\d{2})!([a-z][a-z0-9_]*)<(\d+)")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,17 @@ class SilenceCause:
     threshold: str
 
 
-Cause = EventCause | ChangeCause | SilenceCause
+@dataclass(frozen=True)
+class UnfollowedCause:
+    """`event` happened on a day, and `then` did not follow within so many days."""
+
+    event: str
+    day: date
+    then: str
+    within_days: int
+
+
+Cause = EventCause | ChangeCause | SilenceCause | UnfollowedCause
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,8 @@ def parse(cause: str, trigger: str | None = None) -> Cause:
         if silence := _SILENCE.fullmatch(cause):
             last_on = date.fromisoformat(silence[2]) if silence[2] else None
             return SilenceCause(silence[1], last_on, f"{silence[3]} {silence[4]} days")
+        if gap := _UNFOLLOWED.fullmatch(cause):
+            return UnfollowedCause(gap[1], date.fromisoformat(gap[2]), gap[3], int(gap[4]))
     return EventCause(cause)
 
 
@@ -88,6 +103,9 @@ def steps(conn: Connection, user_id: str, cause: Cause, kept: Kept) -> list[Step
             return _change(conn, user_id, change_id)
         case SilenceCause():
             return [_silence(conn, user_id, cause)]
+        case UnfollowedCause():
+            asked = f"The rule asked for no {cause.then} within {cause.within_days} days."
+            return [_asked(_on_day(conn, user_id, cause.day, cause.event), asked)]
 
 
 def _event(conn: Connection, user_id: str, message_id: str, kept: Kept) -> Step:
@@ -131,9 +149,12 @@ def _silence(conn: Connection, user_id: str, cause: SilenceCause) -> Step:
     if cause.last_on is None:
         detail = f"The rule asked for days since {cause.event} {cause.threshold}."
         return Step("event", None, f"No {cause.event} so far", detail, f"user:{user_id}")
-    found = _on_day(conn, user_id, cause.last_on, cause.event)
-    detail = f"{found.detail} The rule asked for days since {cause.event} {cause.threshold}."
-    return Step(found.kind, found.at, found.title, detail.strip(), found.reference)
+    asked = f"The rule asked for days since {cause.event} {cause.threshold}."
+    return _asked(_on_day(conn, user_id, cause.last_on, cause.event), asked)
+
+
+def _asked(found: Step, asked: str) -> Step:
+    return Step(found.kind, found.at, found.title, f"{found.detail} {asked}".strip(), found.reference)
 
 
 def _last_active_day(conn: Connection, user_id: str, as_of: date) -> date | None:

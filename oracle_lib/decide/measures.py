@@ -1,0 +1,94 @@
+"""What conditions ask of a user's days: counts and sums in windows, and last days. Each table is read once for all."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import ibis
+import sqlalchemy as sa
+
+from oracle_lib.decide.conditions import ACTIVITY
+from oracle_lib.decide.layout import Layout
+from oracle_lib.storage import tables
+from oracle_lib.storage.relations import relation
+from oracle_lib.storage.tables.activity import EVENT_KINDS
+
+# Last days that stand in `activity`: nobody's whole history is read for them.
+_LAST_KEPT = {
+    ACTIVITY: "last_active_on",
+    "lesson_complete": "last_lesson_on",
+    "course_complete": "last_course_complete_on",
+}
+
+
+def measured(layout: Layout, as_of: date, users: ibis.Table | None) -> list[ibis.Table]:
+    """Return relations by user_id with the columns of `counts`, `sums` and `lasts`.
+
+    Known kinds have columns of their own in `user_days`, other names have rows in `user_day_events`.
+    """
+    made: list[ibis.Table] = []
+    kept = {column: _LAST_KEPT[event] for event, column in layout.lasts.items() if event in _LAST_KEPT}
+    if kept:
+        made.append(relation(tables.activity).select("user_id", **kept))
+    for known, table in ((True, tables.user_days), (False, tables.user_day_events)):
+        here = replace(
+            layout,
+            counts={key: column for key, column in layout.counts.items() if (key[0] in EVENT_KINDS) == known},
+            sums=layout.sums if known else {},
+            lasts={
+                event: column
+                for event, column in layout.lasts.items()
+                if event not in _LAST_KEPT and (event in EVENT_KINDS) == known
+            },
+        )
+        if here.counts or here.sums or here.lasts:
+            made.append(_aggregate(table, here, as_of, users))
+    return made
+
+
+def days_of(event: str) -> ibis.Table:
+    """Return the days (user_id, day) on which each user did an event, known or not."""
+    days = relation(tables.user_days if event in EVENT_KINDS else tables.user_day_events)
+    return days.filter(_times(days, event) > 0).select("user_id", "day")
+
+
+def day(value: date) -> ibis.Value:
+    """Return a day as a literal."""
+    return ibis.date(value.year, value.month, value.day)
+
+
+def before(as_of: date, days: int) -> ibis.Value:
+    """Return the day before a window of so many days begins."""
+    return day(as_of - timedelta(days=days))
+
+
+def _aggregate(table: sa.Table, layout: Layout, as_of: date, users: ibis.Table | None) -> ibis.Table:
+    counts, sums, lasts = layout.counts, layout.sums, layout.lasts
+    days = relation(table)
+    days = days.filter(days.day <= day(as_of))
+    windows = [within for _, within in (*counts, *sums)]
+    bounds = [within for within in windows if within is not None]
+    if not lasts and len(bounds) == len(windows):
+        days = days.filter(days.day > before(as_of, max(bounds)))
+    if users is not None:
+        days = days.semi_join(users, "user_id")
+    if "event" in days.columns:
+        names = sorted({event for event, _ in counts} | set(lasts))
+        days = days.filter(days.event.isin(names))
+    measures: dict[str, ibis.Value] = {}
+    for (event, within), column in counts.items():
+        measures[column] = _times(days, event).sum(where=_inside(days, as_of, within)).cast("int64")
+    for (of, within), column in sums.items():
+        measures[column] = days[of].sum(where=_inside(days, as_of, within)).cast("decimal(16, 2)")
+    for event, column in lasts.items():
+        measures[column] = days.day.max(where=_times(days, event) > 0)
+    return days.group_by("user_id").aggregate(**measures)
+
+
+def _inside(days: ibis.Table, as_of: date, within: int | None) -> ibis.Value:
+    return ibis.literal(value=True) if within is None else days.day > before(as_of, within)
+
+
+def _times(days: ibis.Table, event: str) -> ibis.Value:
+    if "event" in days.columns:
+        return ibis.ifelse(days.event == ibis.literal(event), days.n, 0)
+    return days[event]
