@@ -11,6 +11,9 @@ from sqlalchemy import Connection
 
 from oracle_lib.storage.relations import relation
 
+# Said, not guessed: what a guess makes of texts full of quotes and line ends is another table.
+_AS_WRITTEN = """FORMAT csv, HEADER false, AUTO_DETECT false, DELIMITER ',', QUOTE '"', ESCAPE '"'"""
+
 
 @contextmanager
 def copied(conn: Connection, tables: Iterable[sa.Table], folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -26,5 +29,5 @@ def copied(conn: Connection, tables: Iterable[sa.Table], folder: Path) -> Iterat
             query = f"SELECT {', '.join(schema)} FROM {table.name}"
             with conn.connection.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT CSV") as rows:
                 file.write_bytes(b"".join(rows))
-            there.execute(f"COPY {table.name} FROM '{file}' (FORMAT csv, HEADER false)")
+            there.execute(f"COPY {table.name} FROM '{file}' ({_AS_WRITTEN})")
         yield there

@@ -20,14 +20,10 @@ from oracle_lib.decide import conditions, fields
 from oracle_lib.decide.conditions import (
     ACTIVITY,
     All,
-    AnyOf,
-    Condition,
+    CourseProgress,
     DaysSince,
     EventCount,
-    HasTag,
-    Not,
     SegmentIs,
-    TraitIs,
     parse,
     wire,
 )
@@ -38,6 +34,7 @@ from oracle_lib.storage.embedded import EmbeddedServer
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.publish import compiled, run
 from tests.conftest import FULL, fresh_database
+from tests.plain_conditions import READ, Plain, read
 from tests.second_engine import copied
 
 TODAY = date(2026, 3, 4)
@@ -53,19 +50,11 @@ HOSTILE = (
     "$.a[*]",
     "\n\t\r",
 )
-READ = (
-    tables.users,
-    tables.segments,
-    tables.activity,
-    tables.user_days,
-    tables.user_day_events,
-    tables.user_tags,
-)
 
 
 @dataclass
 class Person:
-    """One user as plain Python sees them."""
+    """One user, to be stored."""
 
     id: str
     segment: dict[str, object] | None
@@ -145,62 +134,6 @@ def duck(stored: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield there
 
 
-def holds(condition: Condition, person: Person) -> bool:
-    """Decide in plain Python, without looking at how the library does it."""
-    match condition:
-        case All(parts):
-            return all(holds(part, person) for part in parts)
-        case AnyOf(parts):
-            return any(holds(part, person) for part in parts)
-        case Not(part):
-            return not holds(part, person)
-        case SegmentIs(name, op, value):
-            found = (person.segment or {}).get(name)
-            if name in {"churnRisk", "upgradeProb"} and found is not None:
-                found = int(cast("float", found) * 100 + 0.5)
-            return compared(found, op, value)
-        case EventCount(event, within, op, value):
-            since = date.min if within is None else TODAY - timedelta(days=within - 1)
-            total = sum(n for (name, day), n in person.days.items() if name == event and since <= day <= TODAY)
-            return compared(total, op, value)
-        case DaysSince(event, op, value):
-            happened = [day for (name, day) in person.days if name == event and day <= TODAY]
-            last = person.last_active if event == ACTIVITY else max(happened, default=None)
-            return compared(None if last is None else (TODAY - last).days, op, value)
-        case TraitIs(name, op, value):
-            return compared(trait(person.traits.get(name), value), op, value)
-        case HasTag(tag):
-            return tag in person.tags
-
-
-def trait(found: object, value: object) -> object:
-    kind = type(value[0]) if isinstance(value, tuple) else type(value)
-    if value is None:
-        return found if isinstance(found, str | int | float) else None
-    if isinstance(found, bool) or kind is bool:
-        return found if isinstance(found, bool) and kind is bool else None
-    return found if isinstance(found, str) == (kind is str) and isinstance(found, str | int | float) else None
-
-
-def compared(found: object, op: str, value: object) -> bool:
-    if value is None:
-        return (found is None) == (op == "=")
-    if found is None:
-        return False
-    if isinstance(found, Decimal):
-        value = tuple(Decimal(str(one)) for one in value) if isinstance(value, tuple) else Decimal(str(value))
-    sides: tuple = (found, value)
-    return {
-        "=": lambda a, b: a == b,
-        "!=": lambda a, b: a != b,
-        "<": lambda a, b: a < b,
-        "<=": lambda a, b: a <= b,
-        ">": lambda a, b: a > b,
-        ">=": lambda a, b: a >= b,
-        "in": lambda a, b: a in b,
-    }[op](*sides)
-
-
 texts = st.one_of(
     st.sampled_from(HOSTILE), st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)
 )
@@ -272,14 +205,19 @@ trees = st.recursive(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_postgres_duckdb_and_plain_python_pick_the_same_users(
-    stored: Connection, duck: duckdb.DuckDBPyConnection, bodies: list[dict[str, object]]
+    stored: Connection, duck: duckdb.DuckDBPyConnection, plain: Plain, bodies: list[dict[str, object]]
 ) -> None:
     asked = {f"rule_{number}": parse(body) for number, body in enumerate(bodies)}
     rows = matches(asked, TODAY).select("user_id", *asked)
     there = duck.execute(str(ibis.to_sql(rows, dialect="duckdb"))).fetchall()
-    expected = {name: {one.id for one in PEOPLE if holds(condition, one)} for name, condition in asked.items()}
+    expected = {name: plain.holders(condition) for name, condition in asked.items()}
     assert _picked(run(stored, compiled(rows)).all(), list(asked)) == expected
     assert _picked(there, list(asked)) == expected
+
+
+@pytest.fixture(scope="module")
+def plain(stored: Connection) -> Plain:
+    return read(stored, TODAY)
 
 
 def _picked(rows: object, names: list[str]) -> dict[str, set[str]]:
@@ -304,6 +242,13 @@ def test_the_flat_form_of_the_specification_is_a_tree() -> None:
         SegmentIs("churnRisk", ">=", 60),
     }
     assert parse({"event": "login", "within_days": 7, "count": 2}) == EventCount("login", 7, ">=", 2)
+
+
+def test_progress_is_of_a_course_where_it_names_one_and_of_the_segment_where_it_does_not() -> None:
+    of_course = {"progress": {"course": "python", "op": ">=", "value": 50}}
+    assert parse(of_course) == CourseProgress("python", ">=", 50)
+    assert parse({"progress": {"op": ">=", "value": 50}}) == All((SegmentIs("progress", ">=", 50),))
+    assert parse({**of_course, "event": "login"}) == All((EventCount("login", None, ">=", 1), parse(of_course)))
 
 
 def nested(depth: int) -> Mapping[str, object]:
@@ -339,6 +284,41 @@ def nested(depth: int) -> Mapping[str, object]:
         ({"trait": "plan", "op": ">", "value": "pro"}, "conditions.value"),
         ({"trait": "plan", "op": "in", "value": ["a", 1]}, "conditions.value"),
         ({"tag": ""}, "conditions.tag"),
+        ({"change": "persona", "within_days": 7}, "conditions.change"),
+        ({"change": "lifecycle"}, "conditions.within_days"),
+        ({"change": "lifecycle", "within_days": 7, "to": "asleep"}, "conditions.to"),
+        ({"change": "lifecycle", "within_days": 7, "from": None}, "conditions.from"),
+        ({"change": "lifecycle", "within_days": 7, "from": "new", "to": "new"}, "conditions.to"),
+        ({"change": "lifecycle", "within_days": 7, "rose": True}, "conditions.rose"),
+        ({"change": "churnLevel", "within_days": 7, "rose": False}, "conditions.rose"),
+        ({"change": "churnLevel", "within_days": 7, "fell": 4}, "conditions.fell"),
+        ({"change": "churnLevel", "within_days": 7, "rose": 1, "fell": 1}, "conditions.fell"),
+        ({"sum": 100}, "conditions.sum"),
+        ({"sum": {"of": "sessions", "op": ">", "value": 1}}, "conditions.sum.of"),
+        ({"sum": {"of": "revenue", "op": "in", "value": [1]}}, "conditions.sum.op"),
+        ({"sum": {"of": "revenue", "op": ">", "value": 0.001}}, "conditions.sum.value"),
+        ({"sum": {"of": "seconds", "op": ">", "value": 0.5}}, "conditions.sum.value"),
+        ({"sum": {"of": "revenue", "op": ">", "value": 10**400}}, "conditions.sum.value"),
+        ({"event": "purchase", "sum": {"of": "revenue", "op": ">", "value": 1}}, "conditions.sum"),
+        ({"sequence": "a then b"}, "conditions.sequence"),
+        ({"sequence": {"first": "login", "within_days": 3}}, "conditions.sequence"),
+        ({"sequence": {"first": "login", "then": "a", "then_not": "b", "within_days": 3}}, "conditions.sequence"),
+        ({"sequence": {"first": "Login", "then": "a", "within_days": 3}}, "conditions.sequence.first"),
+        ({"sequence": {"first": "a", "then_not": "a", "within_days": 3}}, "conditions.sequence.then_not"),
+        ({"sequence": {"first": "a", "then": "b"}}, "conditions.sequence.within_days"),
+        (
+            {"sequence": {"first": "a", "then_not": "b", "within_days": 3, "in_last_days": 3}},
+            "conditions.sequence.in_last_days",
+        ),
+        ({"message": "read"}, "conditions.message"),
+        ({"message": "sent", "channel": "alert"}, "conditions.channel"),
+        ({"message": "sent", "template": ""}, "conditions.template"),
+        ({"message": "sent", "count": {"op": ">", "value": -1}}, "conditions.count.value"),
+        ({"prediction": "rain", "op": ">", "value": 60}, "conditions.prediction"),
+        ({"prediction": "upgrade", "op": ">", "value": 0.6}, "conditions.value"),
+        ({"progress": {"course": "", "op": ">", "value": 50}}, "conditions.progress.course"),
+        ({"progress": {"course": "python", "op": ">", "value": 101}}, "conditions.progress.value"),
+        ({"all": [{"progress": {"op": ">", "value": 50}}]}, "conditions.all[0].progress.course"),
         (nested(11), "conditions" + ".not" * 10),
         ({"all": [{"tag": "a"}] * 100}, "conditions.all[99]"),
     ],

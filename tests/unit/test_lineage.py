@@ -130,6 +130,11 @@ def test_an_unknown_action_is_not_found(conn: Connection) -> None:
         ("segment_change:17", None, cause.ChangeCause(17)),
         ("login@2026-03-01>=7", "time_based", cause.SilenceCause("login", date(2026, 3, 1), ">= 7 days")),
         ("login@>7", "time_based", cause.SilenceCause("login", None, "> 7 days")),
+        (
+            "lesson_start@2026-03-01!lesson_complete<3",
+            "time_based",
+            cause.UnfollowedCause("lesson_start", date(2026, 3, 1), "lesson_complete", 3),
+        ),
         ("something else", None, cause.EventCause("something else")),
     ],
 )
