@@ -8,6 +8,7 @@ import pytest
 
 from oracle_lib.analyze.audience import Segment
 from oracle_lib.decide import conditions, definition, guardrails, templates
+from oracle_lib.decide.conditions.leaf_reading import KINDS
 from oracle_lib.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,15 @@ def test_every_example_in_the_rules_page_is_accepted(example: str) -> None:
     else:
         parsed = conditions.parse(body)
         assert conditions.parse(conditions.wire(parsed)) == parsed
+
+
+def test_the_rules_page_explains_every_leaf_and_shows_an_example_of_each() -> None:
+    section = RULES.split("## Conditions")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(KINDS)
+    assert [kind for kind in KINDS if f'{{"{kind}": ' not in section] == []
+    assert [
+        word for word in (*conditions.MESSAGES, *conditions.SUMMED, *conditions.CHANNELS) if f"`{word}`" not in section
+    ] == []
 
 
 def test_the_rules_page_names_every_fact_and_every_reason() -> None:
