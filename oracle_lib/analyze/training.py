@@ -65,10 +65,12 @@ def train(conn: Connection, as_of: date, *, settings: Settings) -> list[TrainRep
 
 def _train(conn: Connection, target: Target, as_of: date, settings: Settings) -> TrainReport:
     horizon = target.horizon(settings)
-    days = _training_days(conn, as_of, horizon)
     standing = promoted(conn).get(target.name)
-    rows, said = _training_rows(conn, target, days, horizon, standing)
-    fitted = backtest.fit(rows, said)
+    for days in _training_days(conn, as_of, horizon):
+        rows, said = _training_rows(conn, target, days, horizon, standing)
+        fitted = backtest.fit(rows, said)
+        if fitted.candidate is not None:
+            break
     version = None
     if fitted.candidate is not None:
         parameters = {**formulas.of(fitted.candidate), "horizon_days": horizon.days, "typical": _typical(rows)}
@@ -97,18 +99,18 @@ def _train(conn: Connection, target: Target, as_of: date, settings: Settings) ->
     )
 
 
-def _training_days(conn: Connection, as_of: date, horizon: timedelta) -> list[date]:
-    """Return past days, oldest first, whose label is known by `as_of`: one a week, as far back as there is data.
+def _training_days(conn: Connection, as_of: date, horizon: timedelta) -> list[list[date]]:
+    """Return past days, oldest first, whose label is known by `as_of`, one a week: a choice, and one if that fails.
 
     Soon after the first day of data only the keenest have acted, and windows are cut short: those days look safer than
-    they were, and are learned from only where there is little else.
+    they were, and are learned from only where the others show too little.
     """
     first = conn.scalar(sa.select(sa.func.min(user_days.c.day)).where(user_days.c.acted > 0))
     if first is None:
-        return []
+        return [[]]
     days = sorted(as_of - horizon - n * _MOMENT_STEP for n in range(_MOMENTS))
-    whole = [day for day in days if day >= first + timedelta(days=AT_RISK_DAYS)]
-    return whole if len(whole) >= backtest.MIN_MOMENTS else [day for day in days if day >= first + _MOMENT_STEP]
+    starts = (timedelta(days=AT_RISK_DAYS), _MOMENT_STEP)
+    return [[day for day in days if day >= first + start] for start in starts]
 
 
 def _training_rows(

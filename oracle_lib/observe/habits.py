@@ -24,11 +24,10 @@ _DAY_MINUTES = 24 * 60
 
 def habits_expr(moments: Moments, only: ibis.Table | None = None) -> ibis.Table:
     """Return the rows of `habits` as they stood at the end of each moment, with it in `as_of`; of `only` (user_id)."""
-    d, other, people = relation(user_days), relation(user_day_events), relation(users)
+    d, other = relation(user_days), relation(user_day_events)
     if only is not None:
         d, other = d.semi_join(only, "user_id"), other.semi_join(only, "user_id")
-    people = people.select(user_id=people.id, away=_minutes_from_utc(people.time_zone))
-    d = moments.attach(d, "day").left_join(people, "user_id")
+    d = moments.attach(d, "day").left_join(_clocks(), "user_id")
     clock = (d.first_acted_at.epoch_seconds() // 60 + d.away) % _DAY_MINUTES
     kept = d.group_by("as_of", "user_id").aggregate(
         **{
@@ -48,6 +47,13 @@ def habits_expr(moments: Moments, only: ibis.Table | None = None) -> ibis.Table:
     )
     both = kept.left_join(named, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
     return both.mutate(**{name: _int(both[name]) for name in named.columns if name not in ("as_of", "user_id")})
+
+
+@lru_cache
+def _clocks() -> ibis.Table:
+    """Return how far each user's clock is `away` from UTC. Hundreds of names of zones: composed once a process."""
+    people = relation(users)
+    return people.select(user_id=people.id, away=_minutes_from_utc(people.time_zone))
 
 
 def _minutes_from_utc(zone: ibis.Value) -> ibis.Value:

@@ -79,7 +79,7 @@ def run(conn: Connection, sql: str) -> sa.CursorResult:
 
 def compiled(expression: ibis.Expr) -> str:
     """Compile an expression to PostgreSQL."""
-    return str(ibis.to_sql(expression, dialect="postgres"))
+    return str(ibis.to_sql(expression, dialect="postgres", pretty=False))
 
 
 def scratch_table(conn: Connection, name: str, rows: ibis.Table | str) -> int:
