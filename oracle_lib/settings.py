@@ -9,12 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, PositiveInt, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from oracle_lib.observe import catalogue
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+_HOURS = r"^$|^([01]?\d|2[0-3])-([01]?\d|2[0-3])$"
 EventName = Annotated[str, StringConstraints(pattern=catalogue.NAME_PATTERN)]
 
 
@@ -75,6 +76,18 @@ class Settings(BaseSettings):
     messages_per_user_per_day: int = Field(
         2, ge=1, description="Rules send a user at most so many messages in a UTC day; the most urgent win."
     )
+    messages_per_user_per_week: int | None = Field(
+        6, ge=1, description="The same for the last seven days. Empty: no such limit."
+    )
+    channel_caps: dict[Literal["email", "dm", "push", "post"], dict[Literal["day", "week"], PositiveInt]] = Field(
+        {}, description='The same for single channels, as JSON: `{"email": {"day": 1, "week": 3}}`.'
+    )
+    quiet_hours: str = Field(
+        "21-8",
+        pattern=_HOURS,
+        description="Marketing messages wait while the user's clock is between these hours. Empty: never.",
+    )
+    time_zone: str = Field("UTC", description="IANA time zone that counts for users of whom none is known.")
     consent_by_default: bool = Field(
         True, description="Whether rules may use a channel of which a profile's consent says nothing."
     )

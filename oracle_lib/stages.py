@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from oracle_lib.decide.decider import ProposeReport
     from oracle_lib.execute.executor import ExecuteReport
     from oracle_lib.execute.reminders import Reminder
+    from oracle_lib.learn.experiments import ExperimentsReport
     from oracle_lib.learn.hypotheses import InsightsReport
     from oracle_lib.learn.outcomes import OutcomesReport
     from oracle_lib.observe.activity import ActivityReport, RollupReport
@@ -185,6 +186,14 @@ def attribute(store: Store, now: datetime, settings: Settings) -> OutcomesReport
         return outcomes.attribute(conn, now=now, settings=settings)
 
 
+def measure(store: Store, now: datetime, settings: Settings) -> ExperimentsReport:
+    """Record what the users of each arm did, and say whether rules help."""
+    from oracle_lib.learn import experiments
+
+    with store.transaction() as conn:
+        return experiments.measure(conn, now=now, settings=settings)
+
+
 def retain(store: Store, window: Window, settings: Settings) -> RetentionReport | Untouched:
     """Drop and seal the days of raw events that are past retention."""
     from oracle_lib.observe import arrivals as module
@@ -300,6 +309,7 @@ def daily(store: Store, window: Window, settings: Settings, owner: str) -> list[
         ("actions", lambda: propose(store, window)),
         ("deliveries", lambda: deliver(store, settings, owner) if window.is_current else OLDER),
         ("outcomes", lambda: attribute(store, window.now, settings) if window.is_current else OLDER),
+        ("experiments", lambda: measure(store, window.now, settings) if window.is_current else OLDER),
         ("retention", lambda: retain(store, window, settings)),
     ]
 

@@ -22,7 +22,7 @@ daily = dg.define_asset_job(
     "daily",
     selection=(
         dg.AssetSelection.groups("observe", "decide", "execute")
-        | dg.AssetSelection.assets("segments", "predictions", "outcomes")
+        | dg.AssetSelection.assets("segments", "predictions", "outcomes", "experiments")
     )
     - WEEKLY_CHECKS,
     tags={LANE: "daily"},

@@ -8,9 +8,9 @@ from pydantic import JsonValue
 
 from oracle_api.auth import needs
 from oracle_api.deps import Conn, Now
-from oracle_api.schemas.work import RuleOut, RulesOut
+from oracle_api.schemas.work import ReachIn, ReachOut, RuleOut, RulesOut
 from oracle_lib.access import Caller
-from oracle_lib.decide import definition, rules_engine
+from oracle_lib.decide import conditions, definition, rules_engine
 from oracle_lib.decide.rules_engine import Rule
 
 router = APIRouter(prefix="/api/oracle/rules", tags=["rules"])
@@ -33,6 +33,15 @@ def get(conn: Conn, rule_id: UUID) -> RuleOut:
 def create(conn: Conn, now: Now, caller: Writer, body: dict[str, JsonValue]) -> RuleOut:
     """Store a rule as its version 1."""
     return _shown(rules_engine.create(conn, definition.read(body), actor=f"key:{caller.id}", now=now))
+
+
+@router.post("/reach", dependencies=[needs("rules:read")])
+def reach(conn: Conn, now: Now, body: ReachIn) -> ReachOut:
+    """Count the users that each part of a condition tree holds for now."""
+    # Not at import: a server that only takes events does without the library that composes expressions.
+    from oracle_lib.decide import reach as counting
+
+    return ReachOut.model_validate(counting.reach(conn, conditions.parse(body.conditions), now.date()))
 
 
 @router.put("/{rule_id}")

@@ -205,6 +205,8 @@ class RuleOut(Outgoing):
     approval: str
     message_class: str
     goal: JsonValue
+    holdout: int
+    variants: list[JsonValue]
     times_triggered: int
     last_triggered: datetime | None
     published_at: datetime
@@ -216,3 +218,74 @@ class RulesOut(Outgoing):
     """Every rule, the most urgent first."""
 
     rules: list[RuleOut]
+
+
+class ReachIn(Incoming):
+    """A condition tree to count."""
+
+    conditions: JsonValue
+
+
+class NodeReachOut(Outgoing):
+    """One part of a tree, by its place, and the users it holds for."""
+
+    place: str
+    users: int
+
+
+class ReachOut(Outgoing):
+    """All users, and for how many of them each part of the tree holds; the whole tree comes first."""
+
+    users: int
+    nodes: list[NodeReachOut]
+
+
+class AnswerOut(Outgoing):
+    """One reason, as a word and as a sentence; `at` is when it was written down, if it was."""
+
+    code: str
+    text: str
+    at: datetime | None
+
+
+class NodeAnswerOut(Outgoing):
+    """One part of the rule's conditions, whether it holds for the user, and what was compared."""
+
+    place: str
+    condition: JsonValue
+    holds: bool
+    found: JsonValue
+
+
+class WhyNotOut(Outgoing):
+    """What stands between a user and a rule's message, what decides first."""
+
+    user_id: str
+    rule_id: UUID
+    rule_name: str
+    version: int
+    matches: bool
+    cause: str | None
+    answers: list[AnswerOut]
+    conditions: list[NodeAnswerOut]
+
+
+class StopIn(Incoming):
+    """Why sending stops."""
+
+    reason: Text
+
+
+class StopOut(Outgoing):
+    """What is stopped (`all` or a channel), why, by whom and since when."""
+
+    scope: str
+    reason: str
+    stopped_by: str
+    at: datetime
+
+
+class StopsOut(Outgoing):
+    """Everything that is stopped now."""
+
+    stops: list[StopOut]

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-# `reason` is filled in by guardrails.
+# `experiment_id` and `arm` are filled in by experiments, `reason` by both of them and guardrails.
 candidates = sa.Table(
     "candidates",
     sa.MetaData(),
@@ -17,6 +17,8 @@ candidates = sa.Table(
     sa.Column("priority", sa.Integer),
     sa.Column("cooldown", sa.Integer),
     sa.Column("max_per_user", sa.Integer),
+    sa.Column("experiment_id", sa.Uuid),
+    sa.Column("arm", sa.Text),
     sa.Column("reason", sa.Text),
     prefixes=["TEMPORARY"],
     postgresql_on_commit="DROP",

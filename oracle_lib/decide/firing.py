@@ -86,6 +86,8 @@ def _candidate(rule: Rule, caused: sa.Subquery) -> sa.Select:
         sa.literal(said.cooldown),
         sa.literal(said.max_per_user, sa.Integer),
         sa.null(),
+        sa.null(),
+        sa.null(),
     )
 
 
@@ -109,8 +111,19 @@ def _holders(column: str, *others: str) -> sa.TableClause:
 
 def _by_event(column: str, names: list[str], now: datetime) -> sa.Select:
     held = _holders(column)
-    fired = sa.func.jsonb_build_object(
-        "event", events.c.event, "messageId", events.c.message_id, "at", events.c.created_at
+    fired = sa.func.jsonb_strip_nulls(
+        sa.func.jsonb_build_object(
+            "event",
+            events.c.event,
+            "messageId",
+            events.c.message_id,
+            "at",
+            events.c.created_at,
+            "courseId",
+            events.c.course_id,
+            "amount",
+            events.c.amount,
+        )
     )
     return (
         sa.select(held.c.user_id, events.c.message_id.label("cause"), fired.label("fired"))

@@ -8,14 +8,20 @@ sending. Every no becomes a row in `skips`. Reasons, in the order they are asked
                    reached                            no_consent    the user did not agree to this channel
     cooldown       the rule fired for the user too    max_per_user  the rule has done its share for the user
                    short ago
-    daily_cap      enough for one day from all rules together
+    channel_daily_cap, channel_weekly_cap, daily_cap, weekly_cap    enough from all rules together (`caps.py`)
+    holdout        the user's arm of the rule's experiment gets nothing (`experiments.py`); when proposing only
 
-A transactional message needs no consent and counts for no cap. An alert goes to the team: it is only asked about tests.
-What a person wrote by hand is theirs to time: consent and suppression hold, caps and cooldown do not.
+What is about to be sent may also have to wait, and is then asked again:
+
+    stopped        sending is stopped, at all or on this channel        quiet_hours    it is night where the user is
+
+A transactional message needs no consent, counts for no cap and goes out at night. An alert goes to the team: it is only
+asked about tests and stops. What a person wrote by hand is theirs to time: consent, suppression and stops hold, caps,
+cooldown and quiet hours do not.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
@@ -23,28 +29,49 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects.postgresql import insert
 
+from oracle_lib.decide import caps, experiments
 from oracle_lib.decide.candidates import candidates
+from oracle_lib.decide.caps import ALIVE, GONE_OUT, Cap
+from oracle_lib.decide.quiet_hours import QuietHours
 from oracle_lib.settings import Settings
-from oracle_lib.storage.tables import actions, rules, skips, suppressions, users
+from oracle_lib.storage.tables import actions, rules, sending_stops, skips, suppressions, users
 
-# Proposals that still may reach, or have reached, the user.
-_ALIVE = ("pending", "approved", "executing", "executed", "unknown")
-# What was handed to a channel, or may be any moment.
-_GONE_OUT = ("approved", "executing", "executed", "unknown")
+# What rings or lights up where the user is.
+_WAKES = ("email", "dm", "push")
+# How long an action waits before it is asked again whether sending is still stopped.
+_LOOK_AGAIN = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The installation's limits; `of` reads them from settings."""
+    """The installation's limits; `of` reads them from settings. `time_zone` is that of users who have none."""
 
     environment: str
-    per_day: int
     consent_by_default: bool
+    caps: tuple[Cap, ...]
+    quiet: QuietHours | None = None
+    time_zone: str = "UTC"
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
         """Take the limits out of the settings."""
-        return cls(settings.environment, settings.messages_per_user_per_day, settings.consent_by_default)
+        return cls(
+            environment=settings.environment,
+            consent_by_default=settings.consent_by_default,
+            caps=caps.of(
+                settings.messages_per_user_per_day, settings.messages_per_user_per_week, settings.channel_caps
+            ),
+            quiet=QuietHours.read(settings.quiet_hours),
+            time_zone=settings.time_zone,
+        )
+
+
+@dataclass(frozen=True)
+class No:
+    """A guardrail's no. `until`: the action waits and is asked again then; None: it is not sent at all."""
+
+    reason: str
+    until: datetime | None
 
 
 def check_candidates(conn: Connection, *, now: datetime, limits: Limits) -> dict[str, int]:
@@ -53,21 +80,29 @@ def check_candidates(conn: Connection, *, now: datetime, limits: Limits) -> dict
     verdict = sa.case(
         *_person(candidates, limits, reaches_people=False), *_proposed_before(candidates, now), else_=sa.null()
     )
-    asked = sa.update(candidates).where(messages).values(reason=verdict)
-    conn.execute(asked)
-    _cap_the_day(conn, now, limits)
+    conn.execute(sa.update(candidates).where(messages).values(reason=verdict))
+    experiments.draw(conn)
+    caps.refuse(conn, limits.caps, now)
+    experiments.expose(conn, now)
     return _skip(conn, now)
 
 
-def check_action(conn: Connection, action_id: UUID, *, limits: Limits, reaches_people: bool) -> str | None:
-    """Ask again for one action that is about to be sent; return the reason for a no, or None.
+def check_action(conn: Connection, action_id: UUID, *, limits: Limits, reaches_people: bool) -> No | None:
+    """Ask again for one action that is about to be sent; return the no, if it is one.
 
     Holds a lock on the user until the transaction ends, so that two executors cannot both take the last place of a day.
     `reaches_people` is false for a channel that keeps messages inside the house. Time is the database's.
     """
     conn.execute(_LOCK_USER, {"action_id": action_id})
-    reason: str | None = conn.scalar(_asked_again(limits, reaches_people), {"action_id": action_id})
-    return reason
+    row = conn.execute(_asked_again(limits, reaches_people), {"action_id": action_id}).one()
+    if row.reason is not None:
+        return No(row.reason, None)
+    return No(row.wait, row.until) if row.wait is not None else None
+
+
+def stopped(action_type: ColumnElement[str]) -> ColumnElement[bool]:
+    """Say whether sending is stopped, at all or for an action type."""
+    return sa.exists().where(sending_stops.c.scope.in_([sa.literal("all"), action_type]))
 
 
 _LOCK_USER = sa.select(
@@ -95,7 +130,23 @@ def _asked_again(limits: Limits, reaches_people: bool) -> sa.Select:
     verdict = sa.case(
         *_person(about, limits, reaches_people=reaches_people), *_sent_before(about, limits), else_=sa.null()
     )
-    return sa.select(verdict).select_from(about)
+    night = _quiet_until(about, limits)
+    stop = stopped(about.c.action_type)
+    wait = sa.case((stop, "stopped"), (night.is_not(None), "quiet_hours"), else_=sa.null())
+    until = sa.case((stop, sa.func.now() + _LOOK_AGAIN), else_=night)
+    return sa.select(verdict.label("reason"), wait.label("wait"), until.label("until")).select_from(about)
+
+
+def _quiet_until(asked: sa.FromClause, limits: Limits) -> ColumnElement:
+    """Return when the user's night is over, null by day and for what may go out at night."""
+    if limits.quiet is None:
+        return sa.cast(sa.null(), sa.DateTime(timezone=True))
+    theirs = sa.select(users.c.time_zone).where(users.c.id == asked.c.user_id).scalar_subquery()
+    ends = limits.quiet.ends(sa.func.now(), sa.func.coalesce(theirs, limits.time_zone))
+    asleep = sa.and_(
+        asked.c.rule_id.is_not(None), asked.c.message_class == "marketing", asked.c.action_type.in_(_WAKES)
+    )
+    return sa.case((asleep, ends), else_=sa.null())
 
 
 _Case = tuple[ColumnElement[bool], str]
@@ -129,7 +180,7 @@ def _proposed_before(asked: sa.FromClause, now: datetime) -> list[_Case]:
     """Ask what the rule has proposed to the user before."""
     same = sa.and_(actions.c.rule_id == asked.c.rule_id, actions.c.user_id == asked.c.user_id)
     lately = sa.exists().where(same, actions.c.created_at > now - _hours(asked.c.cooldown))
-    counted = sa.select(sa.func.count()).where(same, actions.c.status.in_(_ALIVE), actions.c.status != "pending")
+    counted = sa.select(sa.func.count()).where(same, actions.c.status.in_(ALIVE), actions.c.status != "pending")
     return [
         (lately, "cooldown"),
         (counted.scalar_subquery() >= asked.c.max_per_user, "max_per_user"),
@@ -141,62 +192,21 @@ def _sent_before(asked: sa.FromClause, limits: Limits) -> list[_Case]:
     out = sa.and_(
         actions.c.user_id == asked.c.user_id,
         actions.c.id != asked.c.id,
-        actions.c.status.in_(_GONE_OUT),
+        actions.c.status.in_(GONE_OUT),
         actions.c.first_attempt_at.is_not(None),
     )
     same = sa.and_(out, actions.c.rule_id == asked.c.rule_id)
     lately = sa.exists().where(same, actions.c.first_attempt_at > sa.func.now() - _hours(asked.c.cooldown))
     of_rule = sa.select(sa.func.count()).where(same).scalar_subquery()
-    today = actions.c.first_attempt_at >= sa.func.date_trunc("day", sa.func.now(), "UTC")
-    of_day = sa.select(sa.func.count()).where(out, today, *_capped(actions)).scalar_subquery()
     return [
         (lately, "cooldown"),
         (of_rule >= asked.c.max_per_user, "max_per_user"),
-        (sa.and_(asked.c.rule_id.is_not(None), *_capped(asked), of_day >= limits.per_day), "daily_cap"),
+        *caps.questions(asked, limits.caps),
     ]
-
-
-def _capped(asked: sa.FromClause) -> tuple[ColumnElement[bool], ...]:
-    return (asked.c.message_class == "marketing", asked.c.action_type.not_in(["alert", "tag"]))
 
 
 def _hours(hours: ColumnElement[int]) -> ColumnElement:
     return sa.func.make_interval(0, 0, 0, 0, hours)
-
-
-def _cap_the_day(conn: Connection, now: datetime, limits: Limits) -> None:
-    """Refuse what is one too many for a user's day; the most urgent rules come first."""
-    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = (
-        sa.select(sa.func.count())
-        .where(
-            actions.c.user_id == candidates.c.user_id,
-            actions.c.created_at >= midnight,
-            actions.c.status.in_(_ALIVE),
-            actions.c.rule_id.is_not(None),
-            # A pending proposal of the same rule makes room for this one.
-            sa.not_(sa.and_(actions.c.status == "pending", actions.c.rule_id == candidates.c.rule_id)),
-            *_capped(actions),
-        )
-        .scalar_subquery()
-    )
-    place = sa.func.row_number().over(
-        partition_by=candidates.c.user_id, order_by=[candidates.c.priority.desc(), candidates.c.rule_id]
-    )
-    ranked = (
-        sa.select(candidates.c.rule_id, candidates.c.user_id, (place + today).label("nth"))
-        .where(candidates.c.reason.is_(None), *_capped(candidates))
-        .subquery()
-    )
-    conn.execute(
-        sa.update(candidates)
-        .where(
-            candidates.c.rule_id == ranked.c.rule_id,
-            candidates.c.user_id == ranked.c.user_id,
-            ranked.c.nth > limits.per_day,
-        )
-        .values(reason="daily_cap")
-    )
 
 
 def _skip(conn: Connection, now: datetime) -> dict[str, int]:

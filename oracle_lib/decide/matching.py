@@ -50,11 +50,16 @@ def matches(conditions: Mapping[str, Condition], as_of: date, users: ibis.Table 
     `conditions` is by column name. `users` (a relation with user_id) narrows the scan. The columns of `Layout` and the
     segment columns come along as evidence.
     """
+    scanned = judged(conditions, as_of, users)
+    return scanned.filter(reduce(or_, [scanned[name] for name in conditions]))
+
+
+def judged(conditions: Mapping[str, Condition], as_of: date, users: ibis.Table | None = None) -> ibis.Table:
+    """Return the same of every user, also of those for whom no condition holds."""
     layout = Layout.of(conditions)
     wide = _wide(layout, as_of, users)
     compiled = {name: _compile(condition, wide, layout, as_of) for name, condition in conditions.items()}
-    scanned = wide.select("user_id", *layout.columns, **compiled)
-    return scanned.filter(reduce(or_, [scanned[name] for name in conditions]))
+    return wide.select("user_id", *layout.columns, **compiled)
 
 
 def _wide(layout: Layout, as_of: date, users: ibis.Table | None) -> ibis.Table:

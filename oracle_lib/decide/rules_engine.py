@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.decide import definition as definitions
-from oracle_lib.decide import starters
+from oracle_lib.decide import experiments, starters
 from oracle_lib.decide.definition import Definition
 from oracle_lib.errors import Conflict, NotFound
 from oracle_lib.storage.tables import audit_log, rule_versions, rules
@@ -117,7 +117,7 @@ def install_starters(conn: Connection, now: datetime) -> int:
 
 def _rule(row: sa.Row) -> Rule:
     values = row._asdict()
-    return Rule(**{**values, "definition": definitions.read(values["definition"])})
+    return Rule(**{**values, "definition": definitions.restore(values["definition"])})
 
 
 def _columns(rule: Definition) -> dict[str, object]:
@@ -137,6 +137,8 @@ def _columns(rule: Definition) -> dict[str, object]:
         "approval": rule.approval,
         "message_class": rule.message_class,
         "goal": wire["goal"] if rule.goal else sa.null(),
+        "holdout": rule.holdout,
+        "variants": wire["variants"],
     }
 
 
@@ -145,6 +147,7 @@ def _keep_version(
 ) -> None:
     kept = {"rule_id": rule_id, "version": version, "definition": definitions.wire(rule), "published_at": now}
     conn.execute(sa.insert(rule_versions).values(kept))
+    experiments.follow_version(conn, rule_id, version, rule, now)
     conn.execute(
         sa.insert(audit_log).values(
             at=now, actor=actor, verb="rule.published", subject=f"rule:{rule_id}", detail={"version": version}

@@ -1,11 +1,12 @@
 """Subject and body from a template and facts of the user: Jinja in a sandbox, checked when a rule is published.
 
 The result is plain text; a channel that needs HTML escapes it there. A name that is no fact is refused at publish, so
-nothing half-filled is ever proposed. A fact may be unknown (None): the template says what stands in its place,
-`{{ first_name or "there" }}`.
+nothing half-filled is ever proposed. A fact may be unknown: the template says what stands in its place,
+`{{ first_name or "there" }}`, or leaves the sentence out, `{% if progress is not none %}..{% endif %}`. One that would
+show a hole is refused too: it is tried with each fact it names unknown, alone and together with the others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import jinja2
@@ -14,7 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from oracle_lib.errors import Invalid
 
-# Fact -> what it means. The values of one user are plain texts and whole numbers, or None where unknown.
+# Fact -> what it means: of the user, and of what fired the rule. Plain texts and whole numbers, None where unknown.
 FACTS: dict[str, str] = {
     "first_name": "first name from the profile",
     "last_name": "last name from the profile",
@@ -26,15 +27,27 @@ FACTS: dict[str, str] = {
     "days_silent": "whole days since the user last did anything",
     "engagement_level": "new, active, moderate, dormant or lost",
     "lifecycle": "lead, new, active, engaged, graduate or alumni",
+    "event": "name of the event that fired the rule",
+    "event_course": "title of the course that this event names",
+    "event_amount": "amount of this event, in the academy's currency",
+    "days_since": "whole days since the event that a time rule looks back to",
+    "changed_from": "what the segment field that fired the rule was before",
+    "changed_to": "what this field is now",
 }
+_NUMBERS = frozenset({"progress", "lessons_done", "lessons_left", "lessons_this_week", "days_silent", "days_since"})
 MAX_SUBJECT = 255
 MAX_CONTENT = 20_000
 _MAX_SOURCE = 20_000
 _FILTERS = ("capitalize", "default", "first", "int", "join", "length", "lower", "round", "title", "trim", "upper")
-_SAMPLES: tuple[dict[str, object], ...] = (
-    dict.fromkeys(FACTS),
-    {name: 3 if name.startswith(("lessons", "days")) or name == "progress" else "Sample" for name in FACTS},
-)
+
+
+class _Missing(jinja2.Undefined):
+    """A fact nobody knows: false in a condition, none in a test, and an error wherever it would be shown."""
+
+    __str__ = __len__ = __iter__ = jinja2.Undefined._fail_with_undefined_error
+
+    def __bool__(self) -> bool:
+        return False
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -45,9 +58,16 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         raise jinja2.TemplateRuntimeError(f"`{operator}` is not allowed in a message")
 
 
+def _shown(value: object) -> object:
+    if value is None:
+        raise jinja2.UndefinedError("`none` would be shown")
+    return value
+
+
 def _environment() -> _Sandbox:
-    made = _Sandbox(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=False)
+    made = _Sandbox(undefined=jinja2.StrictUndefined, finalize=_shown, autoescape=False, keep_trailing_newline=False)
     made.filters = {name: made.filters[name] for name in _FILTERS}
+    made.tests["none"] = lambda value: value is None or isinstance(value, _Missing)
     made.globals.clear()
     return made
 
@@ -67,13 +87,14 @@ def check(source: str, *, field: str) -> None:
     try:
         tree = _ENVIRONMENT.parse(source)
         _refuse_loops(tree)
-        if unknown := sorted(meta.find_undeclared_variables(tree) - FACTS.keys()):
+        named = meta.find_undeclared_variables(tree)
+        if unknown := sorted(named - FACTS.keys()):
             known = ", ".join(FACTS)
             raise Invalid(
                 f"`{field}` names {', '.join(unknown)}; known facts are {known}.", field=field, code="bad_template"
             )
-        for sample in _SAMPLES:
-            _compiled(source).render(sample)
+        for sample in _samples(sorted(named)):
+            _rendering(source, sample)
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise Invalid(f"`{field}` cannot be filled in: {error}.", field=field, code="bad_template") from error
 
@@ -92,9 +113,30 @@ def body(source: str, facts: Mapping[str, object]) -> str:
     return text
 
 
+def _samples(named: list[str]) -> Iterator[dict[str, object]]:
+    """Yield users of whom everything is known, nothing, all but one fact, and one fact alone."""
+    known: dict[str, object] = {name: 3 if name in _NUMBERS else "Sample" for name in FACTS}
+    unknown: dict[str, object] = dict.fromkeys(FACTS)
+    yield known
+    yield unknown
+    for name in named:
+        yield {**known, name: None}
+        yield {**unknown, name: known[name]}
+
+
+def _rendering(source: str, facts: Mapping[str, object]) -> str:
+    there = {
+        name: _Missing(f"`{name}` may be unknown and has no fallback; write {{{{ {name} or 'something' }}}}")
+        if value is None
+        else value
+        for name, value in facts.items()
+    }
+    return _compiled(source).render(there)
+
+
 def _rendered(source: str, facts: Mapping[str, object]) -> str:
     try:
-        return _compiled(source).render(facts)
+        return _rendering(source, facts)
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise Invalid(f"The message cannot be filled in: {error}.", code="bad_template") from error
 

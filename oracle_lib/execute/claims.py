@@ -5,12 +5,13 @@ moved on. Times are the database's, so workers' clocks do not matter.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
+from oracle_lib.decide import guardrails
 from oracle_lib.execute.history import record
 from oracle_lib.storage.tables import actions
 
@@ -38,10 +39,11 @@ class Claim:
 
 
 def due() -> ColumnElement[bool]:
-    """Say which actions may be claimed: approved and due, or in the hands of somebody whose lease ran out."""
+    """Say which actions may be claimed: approved, due and not stopped, or left in the hands of a lost lease."""
     return sa.or_(
         sa.and_(
             actions.c.status == "approved",
+            sa.not_(guardrails.stopped(actions.c.action_type)),
             sa.or_(actions.c.scheduled_at.is_(None), actions.c.scheduled_at <= _NOW),
             sa.or_(actions.c.next_attempt_at.is_(None), actions.c.next_attempt_at <= _NOW),
         ),
@@ -162,6 +164,27 @@ _VERBS = {
     "skipped": "skipped",
     "unknown": "lost",
 }
+
+
+def hold(conn: Connection, mine: Claim, reason: str, until: datetime, *, owner: str) -> bool:
+    """Put the action back until a moment, as if it had not been taken; false when it is not mine any more."""
+    done = conn.execute(
+        sa.update(actions)
+        .where(_mine(mine))
+        .values(
+            status="approved",
+            reason=reason,
+            lease_owner=None,
+            lease_until=None,
+            updated_at=_NOW,
+            next_attempt_at=until,
+            attempts=actions.c.attempts - 1,
+        )
+    )
+    if done.rowcount == 0:
+        return False
+    record(conn, mine.id, "held", actor=owner, old="executing", new="approved", reason=reason)
+    return True
 
 
 def _mine(mine: Claim) -> ColumnElement[bool]:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.decide import content, guardrails
-from oracle_lib.decide.guardrails import Limits
+from oracle_lib.decide.guardrails import Limits, No
 from oracle_lib.errors import Conflict
 from oracle_lib.execute import claims, records
 from oracle_lib.execute.channels import Ambiguous, Answer, Channel, Delivered, Message, Outbox, Refused
@@ -40,19 +40,23 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ExecuteReport:
-    """What became of the actions that were taken. `dropped` were taken over by another executor meanwhile."""
+    """What became of the actions that were taken.
+
+    `held` wait for the end of quiet hours or of a stop; `dropped` were taken over by another executor meanwhile.
+    """
 
     executed: int = 0
     skipped: int = 0
     failed: int = 0
     retried: int = 0
     unknown: int = 0
+    held: int = 0
     dropped: int = 0
 
     @property
     def taken(self) -> int:
         """How many were taken in all."""
-        return self.executed + self.skipped + self.failed + self.retried + self.unknown + self.dropped
+        return self.executed + self.skipped + self.failed + self.retried + self.unknown + self.held + self.dropped
 
 
 def waiting(conn: Connection) -> int:
@@ -157,16 +161,21 @@ class _Worker:
             return self._end(conn, mine, "failed", "payload_changed")
         if _key_forgotten(mine, channel):
             return self._end(conn, mine, "unknown", "key_expired")
-        reason = guardrails.check_action(conn, mine.id, limits=self.limits, reaches_people=channel.reaches_people)
-        if reason is not None:
-            # An earlier try may have arrived: then nobody can say that it was not sent.
-            ended = self._end(conn, mine, "skipped" if mine.tried_for is None else "unknown", reason)
+        no = guardrails.check_action(conn, mine.id, limits=self.limits, reaches_people=channel.reaches_people)
+        if no is not None:
+            ended = self._refused(conn, mine, no)
             if ended != "dropped":
-                _keep_skip(conn, mine.id, reason)
+                _keep_skip(conn, mine.id, no.reason)
             return ended
         if not claims.renew(conn, mine, channel=channel.name, lease=self.lease):
             return "dropped"
         return None
+
+    def _refused(self, conn: Connection, mine: Claim, no: No) -> str:
+        if no.until is not None:
+            return "held" if claims.hold(conn, mine, no.reason, no.until, owner=self.owner) else "dropped"
+        # An earlier try may have arrived: then nobody can say that it was not sent.
+        return self._end(conn, mine, "skipped" if mine.tried_for is None else "unknown", no.reason)
 
     def _deliver(self, mine: Claim, channel: Channel) -> Answer:
         message = Message(mine.id, mine.user_id, mine.action_type, mine.subject, mine.content, mine.payload)

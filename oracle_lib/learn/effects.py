@@ -18,6 +18,8 @@ from oracle_lib.errors import Invalid
 MIN_USERS, MIN_EVENTS = 100, 10
 # A split this unlikely under the plan is broken: assignment or logging loses users, and nothing else may be read.
 BROKEN_SPLIT = 0.001
+# The verdict on what may be chance or may not: nobody can tell yet.
+TOO_FEW = "not enough data"
 CONFIDENCE = 0.95
 POWER = 0.8
 # The number of users at which the sequential interval is tightest; it holds at every other number too.
@@ -209,7 +211,7 @@ def _verdict(control: Arm, arm: Arm, sequential: Interval, *, rate: bool) -> str
     users = control.users + arm.users
     few = min(control.users, arm.users) < MIN_USERS or (rate and min(happened, users - happened) < MIN_EVENTS)
     if few:
-        return "not enough data"
+        return TOO_FEW
     if not sequential.excludes_zero:
         return "no difference found"
     return "better" if sequential.lower > 0 else "worse"

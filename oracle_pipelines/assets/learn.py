@@ -21,6 +21,16 @@ def outcomes(context: dg.AssetExecutionContext, database: Database) -> dg.Materi
     return dg.MaterializeResult(metadata=present.figures(stages.attribute(database.store, window.now, settings.get())))
 
 
+@daily_asset(group_name="learn", deps=[deliveries, "events"], metadata=present.columns(tables.assignments))
+@told
+def experiments(context: dg.AssetExecutionContext, database: Database) -> dg.MaterializeResult:
+    """Which rules help: what the users of each arm did, against those who were held out."""
+    window = window_of(context, clock.now())
+    if not window.is_current:
+        return dg.MaterializeResult(metadata=present.figures(stages.OLDER))
+    return dg.MaterializeResult(metadata=present.figures(stages.measure(database.store, window.now, settings.get())))
+
+
 @weekly_asset(group_name="learn", deps=[outcomes, "segments"], metadata=present.columns(tables.insights))
 @told
 def insights(context: dg.AssetExecutionContext, database: Database) -> dg.MaterializeResult:

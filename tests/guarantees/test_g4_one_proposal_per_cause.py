@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.decide import decider, definition, rules_engine
+from oracle_lib.decide import caps, decider, definition, rules_engine
 from oracle_lib.decide.decider import ALL_TRIGGERS
 from oracle_lib.decide.guardrails import Limits
 from oracle_lib.storage.engine import Store
@@ -20,13 +20,14 @@ from oracle_lib.storage.tables import actions, activity, users
 from tests.conftest import FULL
 
 TODAY = date(2026, 3, 4)
-LIMITS = Limits("production", per_day=2, consent_by_default=True)
+LIMITS = Limits("production", consent_by_default=True, caps=caps.of(2, None, {}))
 USERS, RUNS = (10_000, 16) if FULL else (400, 6)
 BODY = {
     "name": "back",
     "trigger": "time_based",
     "conditions": {"days_since": {"event": "activity", "op": ">=", "value": 7}},
     "actionType": "dm",
+    "holdout": 0,
     "actionData": {"content": "Hi"},
     "cooldown": 0,
 }

@@ -22,6 +22,7 @@ DORMANT = {
     "trigger": "segment_based",
     "conditions": {"segment": "engagementLevel", "op": "=", "value": "dormant"},
     "actionType": "dm",
+    "holdout": 0,
     "actionData": {"content": "We miss you"},
 }
 

@@ -1,5 +1,7 @@
 """S1: closed by default. Every route stands in this matrix with the scope it takes; one that does not fails here."""
 
+import re
+
 import httpx
 import pytest
 
@@ -53,6 +55,13 @@ MATRIX = {
     ("GET", "/api/oracle/rules/{rule_id}"): "rules:read",
     ("POST", "/api/oracle/rules"): "rules:write",
     ("PUT", "/api/oracle/rules/{rule_id}"): "rules:write",
+    ("POST", "/api/oracle/rules/reach"): "rules:read",
+    ("GET", "/api/oracle/users/{user_id:path}/why-not"): "users:read",
+    ("GET", "/api/oracle/experiments"): "report:read",
+    ("GET", "/api/oracle/experiments/{experiment_id}"): "report:read",
+    ("GET", "/api/oracle/sending-stops"): "actions:read",
+    ("PUT", "/api/oracle/sending-stops/{scope}"): "actions:approve",
+    ("DELETE", "/api/oracle/sending-stops/{scope}"): "actions:approve",
     ("GET", "/api/oracle/ceo-report"): "report:read",
     ("POST", "/api/oracle/ceo-report"): "admin",
     ("POST", "/api/oracle/run-requests"): "admin",
@@ -70,8 +79,7 @@ MATRIX = {
 
 def ask(client: httpx.Client, method: str, path: str, headers: dict[str, str] | None = None) -> int:
     concrete = path.replace("{name}", "panel.css").replace(":path", "")
-    for name in ("user_id", "course_id", "action_id", "rule_id", "request_id", "model_id", "event"):
-        concrete = concrete.replace(f"{{{name}}}", NOBODY)
+    concrete = re.sub(r"\{\w+\}", NOBODY, concrete)
     body = None if method == "GET" else {}
     # One of them has no end: only its status is read.
     with client.stream(method, concrete, json=body, headers=headers) as answer:

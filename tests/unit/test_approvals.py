@@ -136,6 +136,7 @@ def test_a_policy_approves_only_the_unedited_text_of_rules_that_say_so(conn: Con
             "trigger": "event_based",
             "conditions": {"event": "login"},
             "actionType": "dm",
+            "holdout": 0,
             "actionData": {"content": "Hi"},
             "approval": approval,
         }

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.decide import decider, definition, rules_engine
+from oracle_lib.decide import caps, decider, definition, rules_engine
 from oracle_lib.decide.decider import ALL_TRIGGERS, ProposeReport
 from oracle_lib.decide.definition import Definition
 from oracle_lib.decide.guardrails import Limits
@@ -17,13 +17,13 @@ from oracle_lib.tell import cause
 from tests import world
 
 TODAY = date(2026, 3, 4)
-LIMITS = Limits(environment="production", per_day=9, consent_by_default=True)
+LIMITS = Limits("production", consent_by_default=True, caps=caps.of(9, None, {}))
 UNFINISHED = {"sequence": {"first": "lesson_start", "then_not": "lesson_complete", "within_days": 3}}
 DORMANT = {"change": "engagementLevel", "to": "dormant", "from": "active", "within_days": 7}
 
 
 def read(conditions: Mapping[str, object], trigger: str) -> Definition:
-    body = {"name": "a rule", "trigger": trigger, "actionType": "dm", "actionData": {"content": "Hi"}}
+    body = {"name": "a rule", "trigger": trigger, "actionType": "dm", "holdout": 0, "actionData": {"content": "Hi"}}
     return definition.read({**body, "conditions": conditions})
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.analyze import findings
 from oracle_lib.analyze.findings import Finding
-from oracle_lib.decide import content, decider, definition, rules_engine
+from oracle_lib.decide import caps, content, decider, definition, rules_engine
 from oracle_lib.decide.decider import ALL_TRIGGERS, ProposeReport
 from oracle_lib.decide.guardrails import Limits
 from oracle_lib.observe.batch import Door
@@ -32,7 +32,7 @@ from oracle_lib.storage.tables import (
 )
 
 TODAY = date(2026, 3, 4)
-LIMITS = Limits(environment="production", per_day=2, consent_by_default=True)
+LIMITS = Limits("production", consent_by_default=True, caps=caps.of(2, None, {}))
 SILENT = {"days_since": {"event": "activity", "op": ">=", "value": 7}}
 
 
@@ -42,6 +42,7 @@ def rule(conn: Connection, now: datetime, name: str, **fields: object) -> rules_
         "trigger": "time_based",
         "conditions": SILENT,
         "actionType": "dm",
+        "holdout": 0,
         "actionData": {"content": 'Hi {{ first_name or "there" }}'},
         **fields,
     }
@@ -174,7 +175,7 @@ def test_without_consent_by_default_only_those_who_agreed_are_proposed_to(conn: 
     rule(conn, now, "back")
     user(conn, "u1", silent=8)
     user(conn, "u2", silent=8, consent={"dm": True})
-    run(conn, now, limits=Limits("production", 2, consent_by_default=False))
+    run(conn, now, limits=Limits("production", consent_by_default=False, caps=()))
     assert [user_id for user_id, _ in proposed(conn)] == ["u2"]
 
 
@@ -292,7 +293,7 @@ def test_progress_and_course_are_facts_of_the_text(conn: Connection, now: dateti
             user_id="u1", last_active_on=TODAY - timedelta(days=9), course_id="c1", lessons_done=3, lessons_in_course=10
         )
     )
-    text = "{{ course_title }}: {{ lessons_done }} done, {{ lessons_left }} left"
+    text = "{{ course_title or '?' }}: {{ lessons_done or 0 }} done, {{ lessons_left or 0 }} left"
     rule(conn, now, "back", actionData={"content": text})
     run(conn, now)
     assert conn.scalar(sa.select(actions.c.content)) == "Calm mornings: 3 done, 7 left"

@@ -210,6 +210,7 @@ def test_the_daily_cap_holds_over_executors_that_run_at_once(store: Store, now: 
             "trigger": "event_based",
             "conditions": {"event": "login"},
             "actionType": "dm",
+            "holdout": 0,
             "actionData": {"content": "Hi"},
         }
         with store.transaction() as conn:

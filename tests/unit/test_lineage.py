@@ -20,6 +20,7 @@ from tests.world import event, post, run_stages
 
 BODY: dict[str, object] = {
     "actionType": "dm",
+    "holdout": 0,
     "actionData": {"content": "Well done!"},
     "goal": {"event": "quiz_pass", "within_days": 3},
 }

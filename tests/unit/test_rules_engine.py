@@ -119,13 +119,13 @@ def test_a_starter_reads_well_for_somebody_known_and_for_a_stranger_and_claims_n
     assert isinstance(rule.action, Message)
     known = {**UNKNOWN, "first_name": "Ada", "course_title": "Calm", "progress": 40, "lessons_done": 4}
     for facts in (UNKNOWN, {**known, "lessons_this_week": 3}):
-        text = templates.body(rule.action.content, facts)
+        text = templates.body(rule.action.words.content, facts)
         assert ("Ada" in text) == (facts["first_name"] == "Ada")
         assert "💚" in text
         for wrong in ("None", "{{", " AI", "as a human", "I remember", "when I "):
             assert wrong not in text
-        if rule.action.subject:
-            assert "None" not in templates.subject(rule.action.subject, facts)
+        if rule.action.words.subject:
+            assert "None" not in templates.subject(rule.action.words.subject, facts)
 
 
 @pytest.mark.parametrize(

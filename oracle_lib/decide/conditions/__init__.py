@@ -44,6 +44,7 @@ from oracle_lib.decide.conditions.tree import (
     Value,
     field_of,
     leaves,
+    nodes,
 )
 from oracle_lib.decide.conditions.values import MAX_DAYS, MAX_ITEMS, MAX_TEXT, OPERATORS
 from oracle_lib.decide.conditions.writing import wire
@@ -78,6 +79,7 @@ __all__ = [
     "Value",
     "field_of",
     "leaves",
+    "nodes",
     "parse",
     "wire",
 ]

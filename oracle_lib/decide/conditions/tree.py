@@ -195,3 +195,17 @@ def leaves(condition: Condition, *, asserted: bool = False) -> Iterator[Leaf]:
                 yield from leaves(part)
         case _:
             yield condition
+
+
+def nodes(condition: Condition, place: str = "conditions") -> list[tuple[str, Condition]]:
+    """Return every part of a tree with its place, such as `conditions.all[1]`; a whole before its parts."""
+    match condition:
+        case All(parts):
+            below = [(f"{place}.all[{number}]", part) for number, part in enumerate(parts)]
+        case AnyOf(parts):
+            below = [(f"{place}.any[{number}]", part) for number, part in enumerate(parts)]
+        case Not(part):
+            below = [(f"{place}.not", part)]
+        case _:
+            below = []
+    return [(place, condition), *(found for there, part in below for found in nodes(part, there))]

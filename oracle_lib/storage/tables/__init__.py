@@ -9,6 +9,7 @@ from oracle_lib.storage.tables.actions import (
     actions,
     messages,
     outcomes,
+    sending_stops,
     suppressions,
 )
 from oracle_lib.storage.tables.activity import WINDOWS, activity, habits, user_day_events, user_days, user_lessons
@@ -23,6 +24,7 @@ from oracle_lib.storage.tables.events import (
     sealed_days,
     watermarks,
 )
+from oracle_lib.storage.tables.experiments import assignments, experiments
 from oracle_lib.storage.tables.intake import event_tails, tailed_events, tracking_plan
 from oracle_lib.storage.tables.models import checks, models, past_scores, predictions, value_forecasts
 from oracle_lib.storage.tables.operations import imports, insights, reports, run_requests
@@ -40,6 +42,7 @@ __all__ = [
     "activity",
     "aliases",
     "api_keys",
+    "assignments",
     "audit_log",
     "checks",
     "courses",
@@ -48,6 +51,7 @@ __all__ = [
     "event_keys",
     "event_tails",
     "events",
+    "experiments",
     "habits",
     "imports",
     "insights",
@@ -68,6 +72,7 @@ __all__ = [
     "segment_changes",
     "segment_counts",
     "segments",
+    "sending_stops",
     "skips",
     "suppressions",
     "tailed_events",

@@ -53,6 +53,9 @@ actions = sa.Table(
     sa.Column("rule_id", sa.Uuid),
     sa.Column("rule_version", sa.Integer),
     sa.Column("cause", sa.Text),
+    # The arm of the rule's experiment that the user was in, where there is one.
+    sa.Column("experiment_id", sa.Uuid),
+    sa.Column("arm", sa.Text),
     # What was approved is what is sent: the payload is frozen with its hash.
     sa.Column("approved_by", sa.Text),
     moment("approved_at", nullable=True),
@@ -144,4 +147,15 @@ suppressions = sa.Table(
     sa.Column("channel", sa.Text, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
     moment("at", default_now=True),
+)
+
+# While a row stands nothing is sent, at all or on a channel; what is approved waits.
+sending_stops = sa.Table(
+    "sending_stops",
+    metadata,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("stopped_by", sa.Text, nullable=False),
+    moment("at", default_now=True),
+    _one_of("scope", ("all", *ACTION_TYPES)),
 )

@@ -23,6 +23,9 @@ rules = sa.Table(
     sa.Column("message_class", sa.Text, nullable=False, server_default="marketing"),
     # What counts as success, `{"event": ..., "within_days": n}`; none: the action has no goal.
     sa.Column("goal", Json),
+    # Percent of users who get nothing, and other messages for shares of them (`experiments`).
+    sa.Column("holdout", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("variants", Json, nullable=False, server_default="[]"),
     sa.Column("version", sa.Integer, nullable=False, server_default="1"),
     sa.Column("times_triggered", sa.BigInteger, nullable=False, server_default="0"),
     moment("last_triggered", nullable=True),
