@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     consent_by_default: bool = Field(
         True, description="Whether rules may use a channel of which a profile's consent says nothing."
     )
+    propose_next_best: bool = Field(
+        False, description="Whether the daily run also proposes the next best action to users for whom nothing waits."
+    )
     lease_seconds: int = Field(60, ge=5, description="How long a claimed action belongs to its executor.")
     first_day: date = Field(date(2012, 1, 1), description="The first day that can be computed; nothing older is.")
     remind_hours: int = Field(

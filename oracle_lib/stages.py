@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from oracle_lib.analyze.training import TrainReport
     from oracle_lib.analyze.value_forecast import ForecastReport
     from oracle_lib.decide.decider import ProposeReport
+    from oracle_lib.decide.next_best import NextBestReport
     from oracle_lib.execute.executor import ExecuteReport
     from oracle_lib.execute.reminders import Reminder
     from oracle_lib.learn.experiments import ExperimentsReport
@@ -171,6 +172,18 @@ def propose(
         return decider.propose(conn, as_of=window.today, now=window.now, triggers=triggers, everyone=everyone)
 
 
+def propose_next_best(store: Store, window: Window, settings: Settings) -> NextBestReport | Untouched:
+    """Propose what is best for each user for whom nothing waits, if the installation wants that."""
+    from oracle_lib.decide import next_best
+
+    if not window.is_current:
+        return OLDER
+    if not settings.propose_next_best:
+        return Untouched("Next best actions are not proposed (ORACLE_PROPOSE_NEXT_BEST).")
+    with store.transaction() as conn:
+        return next_best.propose(conn, as_of=window.today, now=window.now)
+
+
 def deliver(store: Store, settings: Settings, owner: str) -> ExecuteReport:
     """Send what is approved and due. `owner` names the process in the lease."""
     from oracle_lib.execute import executor
@@ -307,6 +320,7 @@ def daily(store: Store, window: Window, settings: Settings, owner: str) -> list[
         ("predictions", lambda: score(store, window, settings)),
         ("checks", lambda: hold_unless_sound(store, window, settings)),
         ("actions", lambda: propose(store, window)),
+        ("next_best", lambda: propose_next_best(store, window, settings)),
         ("deliveries", lambda: deliver(store, settings, owner) if window.is_current else OLDER),
         ("outcomes", lambda: attribute(store, window.now, settings) if window.is_current else OLDER),
         ("experiments", lambda: measure(store, window.now, settings) if window.is_current else OLDER),

@@ -289,3 +289,34 @@ class StopsOut(Outgoing):
     """Everything that is stopped now."""
 
     stops: list[StopOut]
+
+
+class ChoiceOut(Outgoing):
+    """A rule and what it is worth to the user: score = effect x value x urgency, the effect as a share of users."""
+
+    rule_name: str
+    action_type: str
+    score: float
+    effect: float
+    response: float
+    value: float
+    urgency: float
+
+
+class BestActionOut(Outgoing):
+    """What to say to the user now, and why. `ruleId` null: a starter rule that is not installed."""
+
+    type: str
+    subject: str | None
+    content: str
+    reasoning: str
+    rule_id: UUID | None
+    rule_name: str
+
+
+class NextBestOut(Outgoing):
+    """The next best action, null where nothing fits, and all that could be said, the best first."""
+
+    user_id: str
+    next_best_action: BestActionOut | None
+    choices: list[ChoiceOut]

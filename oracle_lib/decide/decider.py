@@ -77,12 +77,8 @@ def propose(
     skipped = Counter(guardrails.check_candidates(conn, now=now, limits=limits or Limits.of(settings.get())))
     tagged = _tag(conn, chosen, now)
     until = expiry or timedelta(hours=settings.get().action_expiry_hours)
-    made, skipped["template"] = drafting.write(conn, chosen, as_of, now, until)
-    fresh = [action_id for action_id, _ in made]
-    _keep(conn, fresh, "proposed", now)
-    superseded = _supersede(conn, fresh, now)
-    by_rule = Counter(rule_id for _, rule_id in made)
-    _count(conn, by_rule, now)
+    made, skipped["template"] = drafting.write(conn, chosen, as_of, now=now, expiry=until)
+    superseded, by_rule = settle(conn, made, now)
     names = {rule.id: rule.definition.name for rule in chosen}
     return ProposeReport(
         as_of=as_of,
@@ -95,6 +91,18 @@ def propose(
         by_rule={names[rule_id]: count for rule_id, count in by_rule.items()},
         held=held,
     )
+
+
+def settle(conn: Connection, made: Sequence[tuple[UUID, UUID]], now: datetime) -> tuple[int, Mapping[UUID, int]]:
+    """Write the history of fresh actions (each id with its rule's), and put aside what they take the place of.
+
+    Return how many were put aside, and the number of fresh ones by rule.
+    """
+    fresh = [action_id for action_id, _ in made]
+    _keep(conn, fresh, "proposed", now)
+    by_rule = Counter(rule_id for _, rule_id in made)
+    _count(conn, by_rule, now)
+    return _supersede(conn, fresh, now), by_rule
 
 
 def _among(conn: Connection, triggers: Collection[str], everyone: bool) -> ibis.Table | None:

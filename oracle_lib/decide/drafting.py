@@ -1,6 +1,7 @@
 """Candidates become pending actions: each message filled in with facts of its user and cause, its reason beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
@@ -30,35 +31,55 @@ _INSERT = sa.text(
 _PRIVATE = frozenset({"first_name", "last_name"})
 
 
+@dataclass(frozen=True)
+class Drafts:
+    """Some thousand messages as rows of `actions`, and the rows of `skips` for those that could not be filled in."""
+
+    rows: list[dict[str, object]]
+    unfit: list[dict[str, object]]
+
+
 def write(
-    conn: Connection, chosen: Sequence[Rule], as_of: date, now: datetime, expiry: timedelta
+    conn: Connection,
+    chosen: Sequence[Rule],
+    as_of: date,
+    *,
+    now: datetime,
+    expiry: timedelta,
+    triggered_by: str | None = None,
 ) -> tuple[list[tuple[UUID, UUID]], int]:
-    """Write out and store the candidates' messages, a few thousand at a time, so that no more are ever held.
+    """Write out and store the candidates' messages; `triggered_by` stands on them instead of the rule's name.
 
     Return the id of each new action with its rule's, and how many could not be filled in; those stand in `skips`.
     """
-    layout = Layout.of({name: rule.definition.conditions for rule, name in firing.column_of(chosen).items()})
-    by_id = {rule.id: rule for rule in chosen}
     made: list[tuple[UUID, UUID]] = []
     unfit = 0
+    standing: dict[str, object] = {"created_at": now, "updated_at": now, "expires_at": now + expiry}
+    if triggered_by is not None:
+        standing["triggered_by"] = triggered_by
+    for some in drafts(conn, chosen, as_of):
+        made += _insert(conn, [{**row, **standing} for row in some.rows])
+        if some.unfit:
+            conn.execute(insert(skips).on_conflict_do_nothing(), [{**row, "at": now} for row in some.unfit])
+        unfit += len(some.unfit)
+    return made, unfit
+
+
+def drafts(conn: Connection, chosen: Sequence[Rule], as_of: date) -> Iterator[Drafts]:
+    """Fill in the candidates' messages, a few thousand at a time, so that no more are ever held."""
+    layout = Layout.of({name: rule.definition.conditions for rule, name in firing.column_of(chosen).items()})
+    by_id = {rule.id: rule for rule in chosen}
     found = conn.execute(_facts(as_of, layout.columns), execution_options={"yield_per": _AT_ONCE})
     for rows in found.mappings().partitions():
-        drafts: list[dict[str, object]] = []
-        holes: list[dict[str, object]] = []
+        some = Drafts([], [])
         for row in rows:
             rule = by_id[row["rule_id"]]
             named = {"rule_id": rule.id, "rule_version": rule.version, "user_id": row["user_id"], "cause": row["cause"]}
             try:
-                said = _draft(rule, dict(row), layout, as_of)
+                some.rows.append({**named, **_draft(rule, dict(row), layout, as_of)})
             except Invalid:
-                holes.append({**named, "at": now, "reason": "template"})
-                continue
-            drafts.append({**named, **said, "created_at": now, "updated_at": now, "expires_at": now + expiry})
-        made += _insert(conn, drafts)
-        if holes:
-            conn.execute(insert(skips).on_conflict_do_nothing(), holes)
-        unfit += len(holes)
-    return made, unfit
+                some.unfit.append({**named, "reason": "template"})
+        yield some
 
 
 def _facts(as_of: date, columns: Sequence[str]) -> sa.Select:

@@ -50,15 +50,31 @@ def fire(conn: Connection, rules: Sequence[Rule], *, as_of: date, now: datetime,
 
     `among` (a relation with user_id) narrows it to some users. What was proposed before for a cause is left out.
     """
-    conn.execute(sa.text("DROP TABLE IF EXISTS pg_temp.candidates"))
-    candidates.create(conn)
+    make_candidates(conn)
     columns = column_of(rules)
     conditions = {column: rule.definition.conditions for rule, column in columns.items()}
     matched = scratch_table(conn, MATCHED, matching.matches(conditions, as_of, among))
     layout = Layout.of(conditions)
     for rule, column in columns.items():
-        caused = _caused(rule, column, layout, as_of, now).subquery()
-        conn.execute(sa.insert(candidates).from_select(candidates.columns.keys(), _candidate(rule, caused)))
+        add_candidates(conn, rule, _caused(rule, column, layout, as_of, now).subquery())
+    leave_out_answered(conn)
+    conn.execute(sa.text("ANALYZE pg_temp.candidates"))
+    return matched
+
+
+def make_candidates(conn: Connection) -> None:
+    """Make the temporary table `candidates`, empty."""
+    conn.execute(sa.text("DROP TABLE IF EXISTS pg_temp.candidates"))
+    candidates.create(conn)
+
+
+def add_candidates(conn: Connection, rule: Rule, caused: sa.Subquery) -> None:
+    """Put the users of `caused` (user_id, cause, fired) beside a rule."""
+    conn.execute(sa.insert(candidates).from_select(candidates.columns.keys(), _candidate(rule, caused)))
+
+
+def leave_out_answered(conn: Connection) -> None:
+    """Leave out those to whom the rule has proposed something for this cause."""
     conn.execute(
         sa.delete(candidates).where(
             sa.exists().where(
@@ -68,8 +84,6 @@ def fire(conn: Connection, rules: Sequence[Rule], *, as_of: date, now: datetime,
             )
         )
     )
-    conn.execute(sa.text("ANALYZE pg_temp.candidates"))
-    return matched
 
 
 def _candidate(rule: Rule, caused: sa.Subquery) -> sa.Select:

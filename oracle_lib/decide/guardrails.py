@@ -76,15 +76,20 @@ class No:
 
 def check_candidates(conn: Connection, *, now: datetime, limits: Limits) -> dict[str, int]:
     """Ask for every candidate; those refused leave `candidates` and stand in `skips`. Return how many by reason."""
+    ask_of_user(conn, now=now, limits=limits)
+    experiments.draw(conn)
+    caps.refuse(conn, limits.caps, now)
+    experiments.expose(conn, now)
+    return _skip(conn, now)
+
+
+def ask_of_user(conn: Connection, *, now: datetime, limits: Limits) -> None:
+    """Write beside every candidate what its user, or what the rule did for them before, says against it."""
     messages = candidates.c.action_type != "tag"
     verdict = sa.case(
         *_person(candidates, limits, reaches_people=False), *_proposed_before(candidates, now), else_=sa.null()
     )
     conn.execute(sa.update(candidates).where(messages).values(reason=verdict))
-    experiments.draw(conn)
-    caps.refuse(conn, limits.caps, now)
-    experiments.expose(conn, now)
-    return _skip(conn, now)
 
 
 def check_action(conn: Connection, action_id: UUID, *, limits: Limits, reaches_people: bool) -> No | None:

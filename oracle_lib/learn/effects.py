@@ -77,6 +77,7 @@ class Effect:
     control_users: int
     control_mean: float
     difference: float
+    standard_error: float
     interval: Interval
     sequential: Interval
     lift: float | None
@@ -110,6 +111,7 @@ def compare(control: Arm, arm: Arm, *, rate: bool) -> Effect:
         control_users=control.users,
         control_mean=control.mean,
         difference=difference,
+        standard_error=math.sqrt(spread),
         interval=fixed,
         sequential=sequential,
         lift=lift,

@@ -24,6 +24,7 @@ from oracle_lib.observe.catalogue import ACTED
 from oracle_lib.observe.wire import LATE
 from oracle_lib.settings import Settings
 from oracle_lib.storage.locks import lock
+from oracle_lib.storage.tables import rule_effects
 
 BROKEN_SPLIT = "broken split"
 
@@ -166,7 +167,9 @@ def measure(conn: Connection, *, now: datetime, settings: Settings) -> Experimen
     kept = now - timedelta(days=settings.retention_days or 365 * 10)
     asked = {"now": now, "kept_from": kept, "late_from": now - LATE, "any_activity": ANY_ACTIVITY}
     changed = list(conn.scalars(_FOLLOW, {**asked, "acted": list(ACTED)}))
-    running = [one for one in listing(conn, now=now) if one.ended_at is None]
+    read = listing(conn, now=now)
+    _keep_effects(conn, read)
+    running = [one for one in read if one.ended_at is None]
     return ExperimentsReport(
         changed=len(changed),
         converted=sum(changed),
@@ -191,6 +194,29 @@ def get(conn: Connection, experiment_id: UUID, *, now: datetime) -> Readout:
     if conn.execute(_ONE, {"id": experiment_id}).one_or_none() is None:
         raise NotFound(f"There is no experiment {experiment_id}.")
     return next(one for one in listing(conn, now=now) if one.id == experiment_id)
+
+
+def _keep_effects(conn: Connection, read: Sequence[Readout]) -> None:
+    """Keep what each rule's newest experiment with a holdout says of all its words together, where it says enough."""
+    kept: dict[UUID, dict[str, object]] = {}
+    for one in sorted(read, key=lambda one: one.started_at):
+        control = next((arm for arm in one.arms if arm.arm == HOLDOUT), None)
+        if control is None or one.split.broken:
+            continue
+        others = [arm for arm in one.arms if arm is not control]
+        treated = ArmFigures("treated", 100 - control.share, users=sum(arm.users for arm in others))
+        treated = replace(treated, converted=sum(arm.converted for arm in others))
+        effect = effects.compare(_rate(control, "converted"), _rate(treated, "converted"), rate=True)
+        if effect.verdict != effects.TOO_FEW:
+            kept[one.rule_id] = {
+                "rule_id": one.rule_id,
+                "difference": effect.difference,
+                "standard_error": effect.standard_error,
+                "users": effect.users + effect.control_users,
+            }
+    conn.execute(sa.delete(rule_effects))
+    if kept:
+        conn.execute(sa.insert(rule_effects), list(kept.values()))
 
 
 def _read(conn: Connection, found: Sequence[sa.Row], now: datetime) -> list[Readout]:

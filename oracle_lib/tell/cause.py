@@ -2,8 +2,9 @@
 
 A cause is a name, see `decide/firing.py`: the message id of an event, the id of a row of `segment_changes`, or the
 anchor of a silence such as `login@2026-03-01>7`, or of what did not follow
-(`lesson_start@2026-03-01!lesson_complete<3`). The rule's trigger says which; without one the shape does. Raw events
-go after retention; then the day's counts stand in for them, and the step says so.
+(`lesson_start@2026-03-01!lesson_complete<3`); or the week of a next best action (`next_best@2026-W10`). The rule's
+trigger says which; without one the shape does. Raw events go after retention; then the day's counts stand in for them,
+and the step says so.
 """
 
 import re
@@ -22,6 +23,7 @@ from oracle_lib.storage.tables import events, segment_changes, user_days
 _CHANGE = re.compile(r"(?:segment_change:)?(\d{1,18})")
 _SILENCE = re.compile(r"([a-z][a-z0-9_]*)@(\d{4}-\d{2}-\d{2})?(>=|>|=)(\d+)")
 
+_CHOSEN = re.compile(r"next_best@(\d{4}-W\d{2})")
 _UNFOLLOWED = re.compile(r"([a-z][a-z0-9_]*)@(\d{4}-\d{2}-\d{2})!([a-z][a-z0-9_]*)<(\d+)")
 
 
@@ -69,7 +71,14 @@ class UnfollowedCause:
     within_days: int
 
 
-Cause = EventCause | ChangeCause | SilenceCause | UnfollowedCause
+@dataclass(frozen=True)
+class ChosenCause:
+    """Nothing set it off: it was the best thing to say in that ISO week."""
+
+    week: str
+
+
+Cause = ChosenCause | EventCause | ChangeCause | SilenceCause | UnfollowedCause
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ class Kept:
 
 def parse(cause: str, trigger: str | None = None) -> Cause:
     """Read a cause; whatever has no other shape, or belongs to an event rule, is a message id."""
+    if chosen := _CHOSEN.fullmatch(cause):
+        return ChosenCause(chosen[1])
     if trigger != "event_based":
         if change := _CHANGE.fullmatch(cause):
             return ChangeCause(int(change[1]))
@@ -97,6 +108,11 @@ def parse(cause: str, trigger: str | None = None) -> Cause:
 def steps(conn: Connection, user_id: str, cause: Cause, kept: Kept) -> list[Step]:
     """Return the event, and the change of segment if there was one, that a proposal answered, in their order."""
     match cause:
+        case ChosenCause(week):
+            title = "Chosen as the next best action"
+            return [
+                Step("segment", kept.proposed_at, title, f"Once a week at most; this was {week}.", f"user:{user_id}")
+            ]
         case EventCause(message_id):
             return [_event(conn, user_id, message_id, kept)]
         case ChangeCause(change_id):

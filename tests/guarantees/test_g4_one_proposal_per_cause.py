@@ -4,6 +4,7 @@ Control: looking whether it is there and then inserting, without the lock and th
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -16,7 +17,7 @@ from oracle_lib.decide import caps, decider, definition, rules_engine
 from oracle_lib.decide.decider import ALL_TRIGGERS
 from oracle_lib.decide.guardrails import Limits
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.tables import actions, activity, users
+from oracle_lib.storage.tables import actions, activity, rules, skips, users
 from tests.conftest import FULL
 
 TODAY = date(2026, 3, 4)
@@ -40,7 +41,7 @@ def silent_users(conn: Connection) -> None:
     conn.execute(sa.insert(activity), [{"user_id": user_id, "last_active_on": last} for user_id in ids])
 
 
-def at_once(work: Callable[[], None]) -> None:
+def at_once(work: Callable[[], None], workers: int = RUNS) -> None:
     failures: list[BaseException] = []
 
     def guarded() -> None:
@@ -49,7 +50,7 @@ def at_once(work: Callable[[], None]) -> None:
         except BaseException as error:  # noqa: BLE001
             failures.append(error)
 
-    threads = [threading.Thread(target=guarded) for _ in range(RUNS)]
+    threads = [threading.Thread(target=guarded) for _ in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -85,13 +86,41 @@ def test_evaluations_at_once_propose_each_cause_once_and_a_new_version_nothing_a
     assert sum(report.proposed for report in reports) == USERS
     assert proposals(store) == (USERS, USERS)
     with store.transaction() as conn:
-        changed = replace(rule.definition, action=definition.Message(content="Hello again"), priority=9)
+        changed = replace(rule.definition, action=definition.Message(definition.Words("Hello again")), priority=9)
         rules_engine.publish(conn, rule.id, changed, actor="anna", now=now)
     later = now + timedelta(hours=30)
     with store.transaction() as conn:
         again = decider.propose(conn, as_of=TODAY, now=later, triggers=ALL_TRIGGERS, everyone=True, limits=LIMITS)
     assert (again.rules, again.matched, again.proposed) == (1, USERS, 0)
     assert proposals(store) == (USERS, USERS)
+    store.close()
+
+
+def test_of_five_rules_that_hit_a_user_at_once_the_most_urgent_is_proposed_and_four_are_told_why(
+    database_url: str, now: datetime
+) -> None:
+    workers = 8
+    store = Store(database_url, pool_size=workers)
+    with store.transaction() as conn:
+        silent_users(conn)
+        for priority in (3, 9, 1, 7, 5):
+            body = {**BODY, "name": f"rule {priority}", "priority": priority}
+            rules_engine.create(conn, definition.read(body), actor="anna", now=now)
+    one_a_day = Limits("production", consent_by_default=True, caps=caps.of(1, None, {}))
+    barrier = threading.Barrier(workers)
+
+    def evaluate() -> None:
+        barrier.wait()
+        with store.transaction() as conn:
+            decider.propose(conn, as_of=TODAY, now=now, triggers=ALL_TRIGGERS, everyone=True, limits=one_a_day)
+
+    at_once(evaluate, workers)
+    with store.transaction() as conn:
+        assert set(conn.scalars(sa.select(actions.c.triggered_by))) == {"rule 9"}
+        why = sa.select(skips.c.user_id, skips.c.reason, rules.c.name).join(rules, rules.c.id == skips.c.rule_id)
+        told = Counter((row.name, row.reason) for row in conn.execute(why))
+    assert proposals(store) == (USERS, USERS)
+    assert told == {(f"rule {priority}", "daily_cap"): USERS for priority in (1, 3, 5, 7)}
     store.close()
 
 

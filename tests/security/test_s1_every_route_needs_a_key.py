@@ -57,6 +57,7 @@ MATRIX = {
     ("PUT", "/api/oracle/rules/{rule_id}"): "rules:write",
     ("POST", "/api/oracle/rules/reach"): "rules:read",
     ("GET", "/api/oracle/users/{user_id:path}/why-not"): "users:read",
+    ("GET", "/api/oracle/users/{user_id:path}/next-best-action"): "users:read",
     ("GET", "/api/oracle/experiments"): "report:read",
     ("GET", "/api/oracle/experiments/{experiment_id}"): "report:read",
     ("GET", "/api/oracle/sending-stops"): "actions:read",

@@ -24,7 +24,7 @@ from oracle_lib.storage.tables.events import (
     sealed_days,
     watermarks,
 )
-from oracle_lib.storage.tables.experiments import assignments, experiments
+from oracle_lib.storage.tables.experiments import assignments, experiments, rule_effects
 from oracle_lib.storage.tables.intake import event_tails, tailed_events, tracking_plan
 from oracle_lib.storage.tables.models import checks, models, past_scores, predictions, value_forecasts
 from oracle_lib.storage.tables.operations import imports, insights, reports, run_requests
@@ -65,6 +65,7 @@ __all__ = [
     "profile_changes",
     "rejected_events",
     "reports",
+    "rule_effects",
     "rule_versions",
     "rules",
     "run_requests",

@@ -42,3 +42,13 @@ assignments = sa.Table(
     sa.Index("ix_assignments_user_id", "user_id"),
     sa.Index("ix_assignments_exposed_at", "exposed_at"),
 )
+
+# What a rule's holdout says it brings about, all its words together: what the next best action is chosen by.
+rule_effects = sa.Table(
+    "rule_effects",
+    metadata,
+    sa.Column("rule_id", sa.Uuid, sa.ForeignKey(rules.c.id), primary_key=True),
+    sa.Column("difference", sa.Float, nullable=False),
+    sa.Column("standard_error", sa.Float, nullable=False),
+    sa.Column("users", sa.Integer, nullable=False),
+)

@@ -70,6 +70,16 @@ def upgrade() -> None:
     op.create_index("ix_assignments_user_id", "assignments", ["user_id"], schema=SCHEMA)
     op.create_index("ix_assignments_exposed_at", "assignments", ["exposed_at"], schema=SCHEMA)
     op.create_table(
+        "rule_effects",
+        sa.Column("rule_id", sa.Uuid(), nullable=False),
+        sa.Column("difference", sa.Float(), nullable=False),
+        sa.Column("standard_error", sa.Float(), nullable=False),
+        sa.Column("users", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["rule_id"], [f"{SCHEMA}.rules.id"], name=op.f("fk_rule_effects_rule_id")),
+        sa.PrimaryKeyConstraint("rule_id", name=op.f("pk_rule_effects")),
+        schema=SCHEMA,
+    )
+    op.create_table(
         "sending_stops",
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
