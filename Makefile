@@ -31,10 +31,10 @@ browser: ## Install Chromium for the browser tests, where that may be done
 	  else echo "The browser tests need Chromium: 'sudo apt-get install chromium', or your system's package of it."; fi
 
 test: setup browser ## Run every test at its small size
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadscope
 
 test-full: setup browser ## Run the guarantees at full size (an hour or more)
-	@ORACLE_FULL=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 7200
+	@ORACLE_FULL=1 $(BIN)/python -m pytest -n 2 --dist loadscope --timeout 7200
 
 check: setup ## Lint, format, types, import rules
 	@$(BIN)/ruff check .

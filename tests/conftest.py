@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from oracle_lib.storage.embedded import EmbeddedServer
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.migrate import migrate
+from tests.together import TogetherScheduling
 
 _TEMPLATE = "oracle_template"
 _numbers = itertools.count()
@@ -30,6 +31,11 @@ os.environ.setdefault("ORACLE_QUIET_HOURS", "")
 
 FULL = os.environ.get("ORACLE_FULL") == "1"
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TogetherScheduling:
+    """Keep tests that share a world on one worker."""
+    return TogetherScheduling(config, log)
 
 
 @contextmanager

@@ -28,8 +28,6 @@ from oracle_lib.storage.tables import predictions
 from oracle_lib.window import Week, Window
 from tests.conftest import fresh_database
 
-pytestmark = pytest.mark.xdist_group("calibration")
-
 SETTINGS = Settings(environment="test")
 USERS, ACADEMY_DAYS, SEED = 3_000, 90, 11
 # A Sunday: the night on which models are trained.

@@ -19,8 +19,6 @@ from oracle_lib.storage.tables import segments
 from tests import world
 from tests.academy.lived import LAST, Life
 
-pytestmark = pytest.mark.xdist_group("academy")
-
 RIGHT = 0.8
 TRIES = 25
 

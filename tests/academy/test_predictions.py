@@ -14,8 +14,6 @@ from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import checks, models, past_scores, predictions, value_forecasts
 from tests.academy.lived import LAST, SETTINGS, Life
 
-pytestmark = pytest.mark.xdist_group("academy")
-
 CLOSED: date = LAST - DAY
 
 

@@ -14,7 +14,6 @@ from oracle_lib.tell.report_figures import WEEK as A_WEEK
 from tests.academy.by_hand import SQL
 from tests.academy.lived import WEEK, Life
 
-pytestmark = pytest.mark.xdist_group("academy")
 IDS = [kind.id for kind in KINDS]
 
 

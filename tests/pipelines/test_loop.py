@@ -29,7 +29,7 @@ from oracle_lib.tell import lineage
 from tests.conftest import FULL, home_folder
 from tests.pipelines.installation import Up
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("up")]
+pytestmark = pytest.mark.timeout(300)
 
 DELIVERED_SECONDS = 10.0
 FRESH_SECONDS = 30.0

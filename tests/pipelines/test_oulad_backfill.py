@@ -30,7 +30,7 @@ from tests.conftest import home_folder
 from tests.oulad import Happened, happened, raw
 from tests.pipelines.installation import ORACLE, Up
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("up")]
+pytestmark = pytest.mark.timeout(600)
 
 FIRST, LAST = date(2013, 2, 1), date(2014, 10, 31)
 DAYS = [FIRST + timedelta(days=n) for n in range((LAST - FIRST).days + 1)]

@@ -11,7 +11,7 @@ import pytest
 from tests.pipelines.installation import Up
 from tests.ports import free, listening
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("up")]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
