@@ -33,6 +33,7 @@ class ActionIn(Incoming):
     content: Text
     subject: Text | None = None
     template: Text | None = None
+    address: Text | None = None
     priority: int = Field(5, ge=1, le=10)
     scheduled_at: Moment | None = None
     triggered_by: Id = "manual"
@@ -67,6 +68,7 @@ class ActionOut(Outgoing):
     template: str | None
     subject: str | None
     content: str
+    address: str | None
     metadata: Mapping[str, JsonValue] | None
     content_hash: str
     version: int

@@ -7,9 +7,14 @@ import hashlib
 import json
 
 
-def payload(*, user_id: str, action_type: str, subject: str | None, content: str) -> bytes:
-    """Return the canonical JSON (sorted keys, no spaces, UTF-8) of what is sent to whom by which way."""
+def payload(*, user_id: str, action_type: str, subject: str | None, content: str, address: str | None = None) -> bytes:
+    """Return the canonical JSON (sorted keys, no spaces, UTF-8) of what is sent to whom by which way.
+
+    `address` is the community of a post or the team of an alert.
+    """
     body = {"actionType": action_type, "content": content, "subject": subject, "userId": user_id}
+    if address is not None:
+        body["address"] = address
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -21,12 +21,13 @@ from oracle_lib.storage.tables import activity, courses, segments, skips, users
 _AT_ONCE = 5000
 _INSERT = sa.text(
     "INSERT INTO actions (rule_id, rule_version, user_id, cause, action_type, priority, message_class, template,"
-    " subject, content, content_hash, triggered_by, trigger_data, experiment_id, arm, created_at, updated_at,"
+    " subject, content, address, content_hash, triggered_by, trigger_data, experiment_id, arm, created_at, updated_at,"
     " expires_at)"
     " SELECT * FROM jsonb_to_recordset(CAST(:drafts AS jsonb)) AS draft (rule_id uuid, rule_version int, user_id text,"
     " cause text, action_type text, priority int, message_class text, template text, subject text, content text,"
-    " content_hash text, triggered_by text, trigger_data jsonb, experiment_id uuid, arm text, created_at timestamptz,"
-    " updated_at timestamptz, expires_at timestamptz) ON CONFLICT DO NOTHING RETURNING id, rule_id"
+    " address text, content_hash text, triggered_by text, trigger_data jsonb, experiment_id uuid, arm text,"
+    " created_at timestamptz, updated_at timestamptz, expires_at timestamptz)"
+    " ON CONFLICT DO NOTHING RETURNING id, rule_id"
 )
 _PRIVATE = frozenset({"first_name", "last_name"})
 
@@ -136,7 +137,9 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
     words = message.words_for(locale if isinstance(locale, str) else None)
     subject = templates.subject(words.subject, facts) if words.subject else None
     text = templates.body(words.content, facts)
-    sealed = content.payload(user_id=user_id, action_type=said.action_type, subject=subject, content=text)
+    sealed = content.payload(
+        user_id=user_id, action_type=said.action_type, subject=subject, content=text, address=message.address
+    )
     why = {
         "fired": row["fired"],
         "matched": evidence(said.conditions, layout, row, as_of),
@@ -150,6 +153,7 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
         "template": message.template,
         "subject": subject,
         "content": text,
+        "address": message.address,
         "content_hash": content.content_hash(sealed),
         "triggered_by": said.name,
         "trigger_data": why,

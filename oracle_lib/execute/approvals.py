@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.decide import content
+from oracle_lib.decide.definition import ADDRESSES
 from oracle_lib.errors import Conflict, Invalid, NotFound
 from oracle_lib.execute.history import record
 from oracle_lib.execute.records import Action, get, wire_state
@@ -60,6 +61,7 @@ class Draft:
     triggered_by: str = "manual"
     metadata: dict[str, object] | None = None
     message_class: str = "marketing"
+    address: str | None = None
 
 
 def create(conn: Connection, draft: Draft, *, actor: str, now: datetime, expiry: timedelta | None = None) -> Action:
@@ -81,7 +83,8 @@ def create(conn: Connection, draft: Draft, *, actor: str, now: datetime, expiry:
         "triggered_by": draft.triggered_by,
         "metadata": sa.null() if draft.metadata is None else draft.metadata,
         "message_class": draft.message_class,
-        "content_hash": content.content_hash(_payload(draft.user_id, draft.action_type, draft.subject, draft.content)),
+        "address": draft.address,
+        "content_hash": content.content_hash(_payload(draft, draft.subject, draft.content)),
         "created_at": now,
         "updated_at": now,
         "expires_at": None if expiry is None else max(now, draft.scheduled_at or now) + expiry,
@@ -96,7 +99,7 @@ def create(conn: Connection, draft: Draft, *, actor: str, now: datetime, expiry:
 def approve(conn: Connection, action_id: UUID, *, actor: str, now: datetime, seen: Seen = UNSEEN) -> Action:
     """Approve a pending action: freeze what will be sent. It does not expire before its expiry has run once more."""
     standing = _standing(conn, action_id, ("pending",), seen, "approved")
-    sealed = _payload(standing.user_id, standing.action_type, standing.subject, standing.content)
+    sealed = _payload(standing, standing.subject, standing.content)
     waits = None
     if standing.expires_at is not None:
         due = max(now, standing.scheduled_at or now)
@@ -178,7 +181,7 @@ def edit(
     """Change the words of a pending action; whoever looks at the old ones can no longer approve them."""
     standing = _standing(conn, action_id, ("pending",), seen, "edited")
     _check_words(standing.action_type, subject, text)
-    sealed = _payload(standing.user_id, standing.action_type, subject, text)
+    sealed = _payload(standing, subject, text)
     changed = {
         "subject": subject,
         "content": text,
@@ -206,7 +209,14 @@ def expire(conn: Connection, now: datetime) -> int:
 def approve_by_policy(conn: Connection, now: datetime) -> int:
     """Approve what rules with approval `auto` propose: their own text, unedited, never one an AI wrote."""
     query = (
-        sa.select(actions.c.id, actions.c.user_id, actions.c.action_type, actions.c.subject, actions.c.content)
+        sa.select(
+            actions.c.id,
+            actions.c.user_id,
+            actions.c.action_type,
+            actions.c.subject,
+            actions.c.content,
+            actions.c.address,
+        )
         .join(rules, rules.c.id == actions.c.rule_id)
         .where(
             actions.c.status == "pending",
@@ -223,7 +233,7 @@ def approve_by_policy(conn: Connection, now: datetime) -> int:
     rows = conn.execute(query).all()
     if not rows:
         return 0
-    sealed = [_payload(row.user_id, row.action_type, row.subject, row.content) for row in rows]
+    sealed = [_payload(row, row.subject, row.content) for row in rows]
     frozen = (
         sa.func.unnest(
             sa.bindparam("ids", [row.id for row in rows], type_=pg.ARRAY(sa.Uuid)),
@@ -323,8 +333,10 @@ def _too_late(standing: Action, wanted: str) -> Conflict:
     )
 
 
-def _payload(user_id: str, action_type: str, subject: str | None, text: str) -> bytes:
-    return content.payload(user_id=user_id, action_type=action_type, subject=subject, content=text)
+def _payload(about: Draft | Action | sa.Row, subject: str | None, text: str) -> bytes:
+    return content.payload(
+        user_id=about.user_id, action_type=about.action_type, subject=subject, content=text, address=about.address
+    )
 
 
 def _check(draft: Draft) -> None:
@@ -339,6 +351,10 @@ def _check(draft: Draft) -> None:
     _words("triggeredBy", draft.triggered_by, 200)
     if draft.template is not None:
         _words("template", draft.template, 200)
+    if draft.address is not None:
+        if draft.action_type not in ADDRESSES:
+            raise Invalid("`address` is of a post or an alert; other actions go to the user.", field="address")
+        _words("address", draft.address, 200)
     _check_words(draft.action_type, draft.subject, draft.content)
 
 

@@ -36,6 +36,7 @@ class Action:
     template: str | None
     subject: str | None
     content: str
+    address: str | None
     metadata: Mapping[str, object] | None
     content_hash: str
     version: int
@@ -117,6 +118,7 @@ def wire_state(action: Action) -> dict[str, object]:
         "contentHash": action.content_hash,
         "subject": action.subject,
         "content": action.content,
+        "address": action.address,
         "reason": action.reason,
     }
 

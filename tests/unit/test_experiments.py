@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.decide import caps, decider, definition, experiments, rules_engine
+from oracle_lib.decide import caps, content, decider, definition, experiments, rules_engine
 from oracle_lib.decide.decider import ALL_TRIGGERS, ProposeReport
 from oracle_lib.decide.experiments import ArmShare
 from oracle_lib.decide.guardrails import Limits
@@ -292,3 +292,18 @@ def test_users_who_vanish_from_an_arm_break_the_split_and_nothing_is_read_from_i
 def test_an_unknown_experiment_is_not_found(conn: Connection, now: datetime) -> None:
     with pytest.raises(NotFound):
         readouts.get(conn, UUID(int=7), now=now)
+
+
+def test_a_post_names_its_community_and_it_is_part_of_what_is_approved(conn: Connection, now: datetime) -> None:
+    said = {"content": "Welcome our new members", "community": "python"}
+    rule(conn, now, actionType="post", actionData=said)
+    silent(conn, ["u1"])
+    run(conn, now)
+    row = conn.execute(sa.select(actions)).one()
+    assert row.address == "python"
+    sealed = content.payload(
+        user_id="u1", action_type="post", subject=None, content=said["content"], address=row.address
+    )
+    assert row.content_hash == content.content_hash(sealed)
+    with pytest.raises(Invalid, match="team"):
+        definition.read({**BODY, "actionType": "post", "actionData": {**said, "team": "support"}})

@@ -5,6 +5,7 @@ can be filled in for anybody.
 """
 
 from oracle_lib.decide.definition.model import (
+    ADDRESSES,
     BASE,
     HOLDOUT,
     RULE_ACTIONS,
@@ -20,6 +21,7 @@ from oracle_lib.decide.definition.reading import read, restore
 from oracle_lib.decide.definition.writing import action_data, wire
 
 __all__ = [
+    "ADDRESSES",
     "BASE",
     "HOLDOUT",
     "RULE_ACTIONS",

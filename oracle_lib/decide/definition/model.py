@@ -10,6 +10,8 @@ from oracle_lib.storage.tables import ACTION_TYPES
 
 TRIGGERS = ("event_based", "time_based", "segment_based")
 RULE_ACTIONS = (*ACTION_TYPES, "tag")
+# What a message that reaches no single user is addressed to, as `actionData` calls it.
+ADDRESSES = {"post": "community", "alert": "team"}
 # The arms of a rule's experiment that have no variant's name: who gets nothing, and who gets the rule's own message.
 HOLDOUT, BASE = "holdout", "a"
 
@@ -24,10 +26,14 @@ class Words:
 
 @dataclass(frozen=True)
 class Message:
-    """What is proposed. `template` is a name for people; `locales` holds the same in other languages, by tag."""
+    """What is proposed. `template` is a name for people; `locales` holds the same in other languages, by tag.
+
+    `address` is the community of a post, or the team of an alert.
+    """
 
     words: Words
     template: str | None = None
+    address: str | None = None
     locales: tuple[tuple[str, Words], ...] = ()
 
     def words_for(self, locale: str | None) -> Words:

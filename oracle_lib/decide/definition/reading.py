@@ -6,6 +6,7 @@ from datetime import datetime
 
 from oracle_lib.decide import conditions, fields, templates
 from oracle_lib.decide.definition.model import (
+    ADDRESSES,
     BASE,
     HOLDOUT,
     RULE_ACTIONS,
@@ -121,10 +122,12 @@ def _action(body: object, action_type: str) -> Message | TagChange:
 
 
 def _message(body: Mapping[str, object], place: str, action_type: str) -> Message:
-    _only(body, place, *_MESSAGE)
+    address = ADDRESSES.get(action_type)
+    _only(body, place, *_MESSAGE, *([address] if address else []))
     return Message(
         words=_words(body, place, action_type),
         template=_optional_text(body.get("template"), f"{place}.template", 100),
+        address=_optional_text(body.get(address), f"{place}.{address}", 200) if address else None,
         locales=_locales(body.get("locales"), f"{place}.locales", action_type),
     )
 

@@ -1,7 +1,7 @@
 """A definition as JSON, as the specification names its fields; `reading.read` gives the same definition back."""
 
 from oracle_lib.decide import conditions
-from oracle_lib.decide.definition.model import Definition, Goal, Message, TagChange, Words
+from oracle_lib.decide.definition.model import ADDRESSES, Definition, Goal, Message, TagChange, Words
 
 
 def wire(rule: Definition) -> dict[str, object]:
@@ -23,7 +23,8 @@ def wire(rule: Definition) -> dict[str, object]:
         "goal": _goal(rule.goal),
         "holdout": rule.holdout,
         "variants": [
-            {"name": variant.name, "share": variant.share, **_message(variant.message)} for variant in rule.variants
+            {"name": variant.name, "share": variant.share, **_message(variant.message, rule.action_type)}
+            for variant in rule.variants
         ],
     }
 
@@ -32,11 +33,13 @@ def action_data(rule: Definition) -> dict[str, object]:
     """Return the specification's `actionData`."""
     if isinstance(rule.action, TagChange):
         return {"tag": rule.action.tag, "remove": rule.action.remove}
-    return _message(rule.action)
+    return _message(rule.action, rule.action_type)
 
 
-def _message(message: Message) -> dict[str, object]:
+def _message(message: Message, action_type: str) -> dict[str, object]:
     said: dict[str, object] = {"template": message.template, **_words(message.words)}
+    if message.address is not None:
+        said[ADDRESSES[action_type]] = message.address
     if message.locales:
         said["locales"] = {tag: _words(words) for tag, words in message.locales}
     return said

@@ -43,6 +43,8 @@ actions = sa.Table(
     sa.Column("template", sa.Text),
     sa.Column("subject", sa.Text),
     sa.Column("content", sa.Text, nullable=False),
+    # The community of a post, the team of an alert.
+    sa.Column("address", sa.Text),
     sa.Column("metadata", Json),
     sa.Column("content_hash", sa.Text, nullable=False),
     sa.Column("version", sa.Integer, nullable=False, server_default="1"),

@@ -25,6 +25,7 @@ def upgrade() -> None:
     )
     op.add_column("actions", sa.Column("experiment_id", sa.Uuid()), schema=SCHEMA)
     op.add_column("actions", sa.Column("arm", sa.Text()), schema=SCHEMA)
+    op.add_column("actions", sa.Column("address", sa.Text()), schema=SCHEMA)
     op.create_table(
         "experiments",
         sa.Column("id", sa.Uuid(), server_default=sa.text("uuidv7()"), nullable=False),
