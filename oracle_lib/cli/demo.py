@@ -57,9 +57,9 @@ class State:
 
 
 def settings_of(settings: Settings) -> Settings:
-    """Return the settings of the demo: a home and a database of its own."""
+    """Return the settings of the demo: a home and a database of its own, and no waiting for simulated nights."""
     changed = {"home": settings.home_path / "demo", "database_url": None, "dagster_database_url": None}
-    return settings.model_copy(update=changed)
+    return settings.model_copy(update={**changed, "quiet_hours": ""})
 
 
 def delete(settings: Settings) -> None:

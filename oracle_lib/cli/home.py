@@ -112,6 +112,7 @@ def environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
         "ORACLE_HOME": str(settings.home_path),
         "ORACLE_DATABASE_URL": addresses.oracle,
         "ORACLE_DAGSTER_DATABASE_URL": addresses.dagster,
+        "ORACLE_QUIET_HOURS": settings.quiet_hours,
         "DAGSTER_HOME": str(settings.home_path / "dagster"),
         **_DAGSTER_EVENTS,
     }
