@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from oracle_lib.decide import rules_engine
 from oracle_lib.errors import NotFound
 from oracle_lib.storage.locks import lock
-from oracle_lib.storage.tables import dirty_users, rules
+from oracle_lib.storage.tables import dirty_users, experiments, rules
 
 
 def pause(conn: Connection, rule_id: UUID, reason: str, *, actor: str, now: datetime) -> None:
@@ -38,10 +38,15 @@ def resume(conn: Connection, rule_id: UUID, *, actor: str, now: datetime) -> Non
 
 
 def archive(conn: Connection, rule_id: UUID, *, actor: str, now: datetime) -> None:
-    """Delete a rule: nothing evaluates it or changes it any more, and others may take its name. Raises `NotFound`."""
+    """Delete a rule: nothing evaluates it or changes it any more, and others may take its name. Raises `NotFound`.
+
+    Nobody comes into its experiment any more, which ends with it; the days of those who are in it are still counted.
+    """
     lock(conn, rules.name)
     gone = sa.update(rules).values(archived_at=now).where(rules.c.id == rule_id, rules.c.archived_at.is_(None))
     if conn.execute(gone).rowcount:
+        running = sa.and_(experiments.c.rule_id == rule_id, experiments.c.ended_at.is_(None))
+        conn.execute(sa.update(experiments).where(running).values(ended_at=now))
         rules_engine.note(conn, rule_id, "rule.deleted", actor=actor, now=now, detail={})
     elif conn.scalar(sa.select(rules.c.id).where(rules.c.id == rule_id)) is None:
         raise NotFound(f"There is no rule {rule_id}.")

@@ -22,7 +22,16 @@ from oracle_lib.decide.decider import ALL_TRIGGERS, ProposeReport
 from oracle_lib.decide.guardrails import Limits
 from oracle_lib.errors import Conflict, NotFound
 from oracle_lib.execute import approvals
-from oracle_lib.storage.tables import actions, activity, audit_log, dirty_users, rule_versions, rules, users
+from oracle_lib.storage.tables import (
+    actions,
+    activity,
+    audit_log,
+    dirty_users,
+    experiments,
+    rule_versions,
+    rules,
+    users,
+)
 
 LIMITS = Limits("production", consent_by_default=True, caps=caps.of(2, None, {}))
 
@@ -107,6 +116,13 @@ def test_a_deleted_rule_leaves_the_lists_and_gives_up_its_name_and_keeps_its_his
     assert made(conn, now) != rule_id
     with pytest.raises(NotFound):
         rule_life.archive(conn, UUID(int=0), actor="bea", now=now)
+
+
+def test_an_experiment_ends_with_its_rule(conn: Connection, now: datetime) -> None:
+    rule_id, _ = made(conn, now, holdout=10), made(conn, now, "other", holdout=10)
+    rule_life.archive(conn, rule_id, actor="bea", now=now)
+    ended = sa.select(experiments.c.rule_id).where(experiments.c.ended_at == now)
+    assert conn.execute(ended).scalars().all() == [rule_id]
 
 
 @pytest.mark.parametrize(
