@@ -10,8 +10,8 @@ from oracle_api.auth import needs
 from oracle_api.deps import Conn, Now
 from oracle_api.schemas.work import ReachIn, ReachOut, RuleOut, RulesOut
 from oracle_lib.access import Caller
-from oracle_lib.decide import conditions, definition, rules_engine
-from oracle_lib.decide.rules_engine import Rule
+from oracle_lib.decide import conditions, definition, rule_life, rule_records, rules_engine
+from oracle_lib.decide.rule_records import Record
 
 router = APIRouter(prefix="/api/oracle/rules", tags=["rules"])
 Writer = Annotated[Caller, needs("rules:write")]
@@ -19,20 +19,21 @@ Writer = Annotated[Caller, needs("rules:write")]
 
 @router.get("", dependencies=[needs("rules:read")])
 def listing(conn: Conn) -> RulesOut:
-    """Return every rule at its newest version, the most urgent first."""
-    return RulesOut(rules=[_shown(rule) for rule in rules_engine.listing(conn)])
+    """Return every rule at its newest version, and those that are drafts only, the most urgent first."""
+    return RulesOut(rules=[shown(record) for record in rule_records.listing(conn)])
 
 
 @router.get("/{rule_id}", dependencies=[needs("rules:read")])
 def get(conn: Conn, rule_id: UUID) -> RuleOut:
-    """Return one rule at its newest version."""
-    return _shown(rules_engine.get(conn, rule_id))
+    """Return one rule at its newest version, a deleted one too."""
+    return shown(rule_records.get(conn, rule_id))
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
 def create(conn: Conn, now: Now, caller: Writer, body: dict[str, JsonValue]) -> RuleOut:
     """Store a rule as its version 1."""
-    return _shown(rules_engine.create(conn, definition.read(body), actor=f"key:{caller.id}", now=now))
+    made = rules_engine.create(conn, definition.read(body), actor=actor(caller), now=now)
+    return shown(rule_records.get(conn, made.id))
 
 
 @router.post("/reach", dependencies=[needs("rules:read")])
@@ -55,10 +56,23 @@ def publish(
     version: Annotated[int | None, Query(ge=1)] = None,
 ) -> RuleOut:
     """Publish the next version of a rule; `version` names the one that was seen."""
-    actor = f"key:{caller.id}"
     rule = definition.read(body)
-    return _shown(rules_engine.publish(conn, rule_id, rule, actor=actor, now=now, seen_version=version))
+    rules_engine.publish(conn, rule_id, rule, actor=actor(caller), now=now, seen_version=version)
+    return shown(rule_records.get(conn, rule_id))
 
 
-def _shown(rule: Rule) -> RuleOut:
-    return RuleOut.model_validate({**vars(rule), **definition.wire(rule.definition)})
+@router.delete("/{rule_id}", status_code=status.HTTP_204_NO_CONTENT)
+def delete(conn: Conn, now: Now, caller: Writer, rule_id: UUID) -> None:
+    """Delete a rule; its history stays."""
+    rule_life.archive(conn, rule_id, actor=actor(caller), now=now)
+
+
+def shown(record: Record) -> RuleOut:
+    """Return a rule as it is answered."""
+    said = definition.wire(record.definition) if record.definition else {"isActive": False}
+    return RuleOut.model_validate({**vars(record), **said})
+
+
+def actor(caller: Caller) -> str:
+    """Return the name by which a caller's changes are kept."""
+    return f"key:{caller.id}"

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue
 
+from oracle_api.schemas.rule_life import DraftOut
 from oracle_api.schemas.words import Id, Incoming, Moment, Outgoing, Text
 
 
@@ -189,35 +190,41 @@ class ReportOut(Outgoing):
 
 
 class RuleOut(Outgoing):
-    """One rule at its newest version."""
+    """One rule at its newest version. Version 0 was never published: what it would say is null, and `draft` says it."""
 
     id: UUID
     version: int
     name: str
-    description: str | None
-    trigger: str
-    conditions: JsonValue
-    action_type: str
-    action_data: JsonValue
+    description: str | None = None
+    trigger: str | None = None
+    conditions: JsonValue = None
+    action_type: str | None = None
+    action_data: JsonValue = None
     is_active: bool
-    priority: int
-    cooldown: int
-    max_per_user: int | None
-    expires_at: datetime | None
-    approval: str
-    message_class: str
-    goal: JsonValue
-    holdout: int
-    variants: list[JsonValue]
+    priority: int | None = None
+    cooldown: int | None = None
+    max_per_user: int | None = None
+    expires_at: datetime | None = None
+    approval: str | None = None
+    message_class: str | None = None
+    goal: JsonValue = None
+    holdout: int | None = None
+    variants: list[JsonValue] | None = None
     times_triggered: int
     last_triggered: datetime | None
-    published_at: datetime
+    published_at: datetime | None
+    published_by: str | None
+    draft: DraftOut | None
+    paused_at: datetime | None
+    paused_by: str | None
+    pause_reason: str | None
+    archived_at: datetime | None
     created_at: datetime
     updated_at: datetime
 
 
 class RulesOut(Outgoing):
-    """Every rule, the most urgent first."""
+    """Every rule that was not deleted, the most urgent first."""
 
     rules: list[RuleOut]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oracle_lib import clock
-from oracle_lib.cli import edge, evaluate, intake
+from oracle_lib.cli import edge, evaluate, intake, rules
 from oracle_lib.errors import OracleError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ app.add_typer(keys, name="key")
 app.add_typer(intake.events, name="events")
 app.add_typer(intake.refused, name="rejected")
 app.add_typer(intake.plan, name="plan")
+app.add_typer(rules.app, name="rules")
 app.add_typer(evaluate.app, name="evaluate")
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.analyze import findings
-from oracle_lib.decide import conditions, firing, matching, rules_engine
+from oracle_lib.decide import conditions, firing, matching, rule_records, rules_engine
 from oracle_lib.decide.candidates import candidates
 from oracle_lib.decide.conditions import Condition
 from oracle_lib.decide.definition import HOLDOUT
@@ -124,8 +124,12 @@ def _found(part: Condition, layout: Layout, row: Mapping[str, object], as_of: da
 
 
 def _of_the_rule(conn: Connection, rule: Rule, now: datetime) -> list[Answer]:
-    said = rule.definition
+    said, record = rule.definition, rule_records.get(conn, rule.id)
     made: list[Answer] = []
+    if record.archived_at is not None:
+        made.append(Answer("deleted", "The rule was deleted.", record.archived_at))
+    if record.paused_at is not None:
+        made.append(Answer("paused", f"The rule is paused: {record.pause_reason}", record.paused_at))
     if not said.is_active:
         made.append(Answer("inactive", "The rule is switched off."))
     if said.expires_at is not None and said.expires_at <= now:

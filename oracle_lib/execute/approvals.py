@@ -223,6 +223,8 @@ def approve_by_policy(conn: Connection, now: datetime) -> int:
             actions.c.version == 1,
             rules.c.approval == "auto",
             rules.c.is_active,
+            rules.c.paused_at.is_(None),
+            rules.c.archived_at.is_(None),
             rules.c.version == actions.c.rule_version,
             actions.c.triggered_by != "ai_decision",
         )

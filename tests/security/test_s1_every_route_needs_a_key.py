@@ -55,6 +55,18 @@ MATRIX = {
     ("GET", "/api/oracle/rules/{rule_id}"): "rules:read",
     ("POST", "/api/oracle/rules"): "rules:write",
     ("PUT", "/api/oracle/rules/{rule_id}"): "rules:write",
+    ("DELETE", "/api/oracle/rules/{rule_id}"): "rules:write",
+    ("POST", "/api/oracle/rules/drafts"): "rules:write",
+    ("PUT", "/api/oracle/rules/{rule_id}/draft"): "rules:write",
+    ("DELETE", "/api/oracle/rules/{rule_id}/draft"): "rules:write",
+    ("POST", "/api/oracle/rules/{rule_id}/publish"): "rules:write",
+    ("GET", "/api/oracle/rules/{rule_id}/versions"): "rules:read",
+    ("GET", "/api/oracle/rules/{rule_id}/versions/{version}"): "rules:read",
+    ("GET", "/api/oracle/rules/{rule_id}/diff"): "rules:read",
+    ("POST", "/api/oracle/rules/{rule_id}/rollback"): "rules:write",
+    ("POST", "/api/oracle/rules/{rule_id}/pause"): "rules:write",
+    ("POST", "/api/oracle/rules/{rule_id}/resume"): "rules:write",
+    ("GET", "/api/oracle/rules/{rule_id}/stats"): "rules:read",
     ("POST", "/api/oracle/rules/reach"): "rules:read",
     ("GET", "/api/oracle/users/{user_id:path}/why-not"): "users:read",
     ("GET", "/api/oracle/users/{user_id:path}/next-best-action"): "users:read",
@@ -79,7 +91,7 @@ MATRIX = {
 
 
 def ask(client: httpx.Client, method: str, path: str, headers: dict[str, str] | None = None) -> int:
-    concrete = path.replace("{name}", "panel.css").replace(":path", "")
+    concrete = path.replace("{name}", "panel.css").replace("{version}", "1").replace(":path", "")
     concrete = re.sub(r"\{\w+\}", NOBODY, concrete)
     body = None if method == "GET" else {}
     # One of them has no end: only its status is read.

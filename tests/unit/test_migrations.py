@@ -1,12 +1,16 @@
 """The migrations build exactly the tables that `storage/tables` states, and applying them twice changes nothing."""
 
+import os
+
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
 from oracle_lib.storage import migrate
-from oracle_lib.storage.engine import SCHEMA, psycopg_url
+from oracle_lib.storage.embedded import EmbeddedServer
+from oracle_lib.storage.engine import SCHEMA, Store, psycopg_url
 from oracle_lib.storage.tables import metadata
 from oracle_lib.storage.tables.actions import LEGAL_MOVES
 
@@ -33,3 +37,26 @@ def test_the_database_knows_the_same_moves_as_the_library(conn: Connection) -> N
     for old, targets in LEGAL_MOVES.items():
         for new in LEGAL_MOVES:
             assert (f"'{old}>{new}'" in source) == (new in targets), f"{old} > {new}"
+
+
+def test_who_published_before_it_was_kept_beside_the_version_is_taken_over(server: EmbeddedServer) -> None:
+    name = f"before_0008_{os.getpid()}"
+    store = Store(server.ensure_database(name))
+    with store.transaction() as conn:
+        conn.exec_driver_sql("CREATE SCHEMA oracle")
+        command.upgrade(migrate.config(conn), "0007")
+        rule_id = conn.exec_driver_sql(
+            "INSERT INTO rules (name, trigger, conditions, action_type, action_data)"
+            " VALUES ('old', 'time_based', '{}', 'dm', '{}') RETURNING id"
+        ).scalar_one()
+        conn.exec_driver_sql(
+            f"INSERT INTO rule_versions (rule_id, version, definition) SELECT '{rule_id}', v, '{{}}' FROM"
+            " generate_series(1, 3) v; INSERT INTO audit_log (actor, verb, subject, detail) VALUES"
+            f" ('anna', 'rule.published', 'rule:{rule_id}', '{{\"version\": 1}}'),"
+            f" ('bea', 'rule.published', 'rule:{rule_id}', '{{\"version\": 3}}')"
+        )
+        command.upgrade(migrate.config(conn), "0008")
+        kept = conn.exec_driver_sql("SELECT version, published_by FROM rule_versions ORDER BY version").all()
+    store.close()
+    server.drop_database(name)
+    assert kept == [(1, "anna"), (2, None), (3, "bea")]

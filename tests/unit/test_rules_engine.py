@@ -1,5 +1,6 @@
 """Rules: refused with the place that is wrong, versions that never change, texts that can be filled in for anybody."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from oracle_lib.decide import definition, rules_engine, starters, templates
 from oracle_lib.decide.definition import Definition, Message
 from oracle_lib.errors import Conflict, Invalid, NotFound
+from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import rule_versions
 
 BODY: dict[str, object] = {
@@ -97,6 +99,24 @@ def test_a_name_is_taken_once_and_an_unknown_rule_is_not_found(conn: Connection,
         rules_engine.create(conn, read(), actor="anna", now=now)
     with pytest.raises(NotFound):
         rules_engine.publish(conn, UUID(int=0), read(), actor="anna", now=now)
+
+
+def test_of_two_who_want_a_name_at_once_one_is_told_that_it_is_taken(store: Store, now: datetime) -> None:
+    with store.transaction() as conn:
+        rule = rules_engine.create(conn, read(), actor="anna", now=now)
+
+    def rename() -> None:
+        with store.transaction() as theirs:
+            rules_engine.publish(theirs, rule.id, read(name="hooray"), actor="bea", now=now)
+
+    with ThreadPoolExecutor(1) as other:
+        with store.transaction() as conn:
+            rules_engine.create(conn, read(name="hooray"), actor="anna", now=now)
+            late = other.submit(rename)
+            with pytest.raises(TimeoutError):
+                late.result(timeout=0.3)
+        with pytest.raises(Conflict, match="already"):
+            late.result(timeout=10)
 
 
 def test_five_starters_are_installed_once_and_each_has_a_goal(conn: Connection, now: datetime) -> None:

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.decide import caps, conditions, decider, definition, rules_engine
+from oracle_lib.decide import caps, conditions, decider, definition, rule_life, rules_engine
 from oracle_lib.decide.decider import ALL_TRIGGERS
 from oracle_lib.decide.guardrails import Limits
 from oracle_lib.decide.reach import reach
@@ -105,6 +105,17 @@ def test_a_rule_that_is_off_or_over_says_so_first(conn: Connection, now: datetim
     made = rule(conn, now, isActive=False, expiresAt=(now - timedelta(days=1)).isoformat())
     user(conn, "u1")
     assert codes(ask(conn, now, made)) == ["inactive", "expired"]
+
+
+def test_a_rule_that_is_paused_or_deleted_says_since_when_and_why(conn: Connection, now: datetime) -> None:
+    made = rule(conn, now)
+    user(conn, "u1")
+    rule_life.pause(conn, made, "The text is outdated.", actor="bea", now=now)
+    rule_life.archive(conn, made, actor="bea", now=now)
+    assert [(one.code, one.text, one.at) for one in ask(conn, now, made).answers] == [
+        ("deleted", "The rule was deleted.", now),
+        ("paused", "The rule is paused: The text is outdated.", now),
+    ]
 
 
 def test_asking_decides_nothing(conn: Connection, now: datetime) -> None:

@@ -1,4 +1,7 @@
-"""Automation rules, their immutable versions, every time a guardrail said no, and tags."""
+"""Automation rules with their drafts, their immutable versions, every time a guardrail said no, and tags.
+
+A rule that was never published has version 0, is not active and says nothing but its name; its words are its draft.
+"""
 
 import sqlalchemy as sa
 
@@ -8,12 +11,12 @@ rules = sa.Table(
     "rules",
     metadata,
     uuid_id(),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text),
-    sa.Column("trigger", sa.Text, nullable=False),
-    sa.Column("conditions", Json, nullable=False),
-    sa.Column("action_type", sa.Text, nullable=False),
-    sa.Column("action_data", Json, nullable=False),
+    sa.Column("trigger", sa.Text),
+    sa.Column("conditions", Json),
+    sa.Column("action_type", sa.Text),
+    sa.Column("action_data", Json),
     sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("priority", sa.Integer, nullable=False, server_default="5"),
     sa.Column("cooldown", sa.Integer, nullable=False, server_default="24"),
@@ -29,6 +32,15 @@ rules = sa.Table(
     sa.Column("version", sa.Integer, nullable=False, server_default="1"),
     sa.Column("times_triggered", sa.BigInteger, nullable=False, server_default="0"),
     moment("last_triggered", nullable=True),
+    # What somebody is still writing, as it was sent.
+    sa.Column("draft", Json),
+    sa.Column("draft_by", sa.Text),
+    moment("draft_at", nullable=True),
+    # A paused rule is not asked; an archived one is gone, and only its history and its causes stay.
+    moment("paused_at", nullable=True),
+    sa.Column("paused_by", sa.Text),
+    sa.Column("pause_reason", sa.Text),
+    moment("archived_at", nullable=True),
     moment("created_at", default_now=True),
     moment("updated_at", default_now=True),
     sa.CheckConstraint("trigger IN ('event_based', 'time_based', 'segment_based')", name="trigger"),
@@ -37,7 +49,12 @@ rules = sa.Table(
     sa.CheckConstraint("cooldown >= 0", name="cooldown"),
     sa.CheckConstraint("approval IN ('review', 'auto')", name="approval"),
     sa.CheckConstraint("message_class IN ('marketing', 'transactional')", name="message_class"),
+    sa.CheckConstraint(
+        "version = 0 AND NOT is_active OR num_nulls(trigger, conditions, action_type, action_data) = 0 AND version > 0",
+        name="published_is_whole",
+    ),
     sa.Index("ix_rules_is_active_trigger", "is_active", "trigger"),
+    sa.Index("uq_rules_name", "name", unique=True, postgresql_where=sa.text("archived_at IS NULL")),
 )
 
 # Published versions never change; what is queued keeps its version.
@@ -48,6 +65,8 @@ rule_versions = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("definition", Json, nullable=False),
     moment("published_at", default_now=True),
+    # None: published before this was kept.
+    sa.Column("published_by", sa.Text),
 )
 
 skips = sa.Table(
