@@ -163,8 +163,8 @@ def _welch(control: Arm, arm: Arm, spread: float) -> tuple[float, float, float]:
     """Return t (Welch 1947), p, and the reach of the interval, with Satterthwaite's degrees of freedom."""
     from scipy.stats import t as student
 
-    if spread == 0:
-        return 0.0, 1.0, 0.0
+    if spread == 0 or min(control.users, arm.users) < 2:
+        return 0.0, 1.0, float(student.ppf((1 + CONFIDENCE) / 2, 1)) * math.sqrt(spread)
     parts = [(one.variance / one.users, one.users - 1) for one in (control, arm)]
     freedom = spread**2 / sum(part**2 / free for part, free in parts if part)
     t = (arm.mean - control.mean) / math.sqrt(spread)

@@ -144,3 +144,13 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, options: dict, message: st
     with pytest.raises(Invalid) as refused:
         experiment.evaluate(path, **{"arm": "arm", "control": "none", "metric": "spent", **options})
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(("few", "many"), [(0, 500), (1, 500), (0, 0)])
+def test_an_arm_nobody_is_in_yet_is_no_error(few: int, many: int) -> None:
+    values = np.arange(many, dtype=float)
+    for counted in (True, False):
+        other = rate("a", many, many // 2) if counted else arm("a", values)
+        read = effects.compare(rate("holdout", few, 0), other, rate=counted)
+        assert read.verdict == effects.TOO_FEW
+        assert np.isfinite([read.interval.lower, read.interval.upper, read.p, read.sequential.upper]).all()
