@@ -1,6 +1,8 @@
 """The migrations build exactly the tables that `storage/tables` states, and applying them twice changes nothing."""
 
+import json
 import os
+from datetime import datetime
 
 import sqlalchemy as sa
 from alembic import command
@@ -8,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
+from oracle_lib.decide import rules_engine
 from oracle_lib.storage import migrate
 from oracle_lib.storage.embedded import EmbeddedServer
 from oracle_lib.storage.engine import SCHEMA, Store, psycopg_url
@@ -60,3 +63,28 @@ def test_who_published_before_it_was_kept_beside_the_version_is_taken_over(serve
     store.close()
     server.drop_database(name)
     assert kept == [(1, "anna"), (2, None), (3, "bea")]
+
+
+def test_rules_published_before_experiments_hold_nobody_out_and_go_on(server: EmbeddedServer, now: datetime) -> None:
+    store = Store(server.ensure_database("before_experiments"))
+    said = {
+        "name": "back",
+        "trigger": "event_based",
+        "conditions": {"event": "login"},
+        "actionType": "dm",
+        "actionData": {"content": "Hi"},
+    }
+    with store.transaction() as conn:
+        conn.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
+        command.upgrade(migrate.config(conn), "0007")
+        columns = "name, trigger, conditions, action_type, action_data"
+        rule_id = conn.execute(
+            sa.text(f"INSERT INTO rules ({columns}) VALUES ('back', 'event_based', '{{}}', 'dm', '{{}}') RETURNING id")
+        ).scalar_one()
+        kept = sa.text("INSERT INTO rule_versions (rule_id, version, definition) VALUES (:id, 1, CAST(:said AS jsonb))")
+        conn.execute(kept, {"id": rule_id, "said": json.dumps(said)})
+        migrate.migrate(conn)
+        [rule] = rules_engine.active(conn, ["event_based"], now)
+        assert (rule.definition.holdout, rule.definition.shares) == (0, {"a": 100})
+    store.close()
+    server.drop_database("before_experiments")

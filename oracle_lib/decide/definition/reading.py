@@ -51,7 +51,7 @@ _NAMES = {
 
 def read(body: Mapping[str, object]) -> Definition:
     """Check a rule as it comes over the wire. Raises `Invalid` whose `field` is the place that is wrong."""
-    made = restore(body)
+    made = restore({**body, "holdout": _default_holdout(body)} if body.get("holdout") is None else body)
     _refuse_silent(made)
     if made.shares[BASE] < 1:
         raise _wrong("variants", "leave nobody for the rule's own message: holdout and shares are under 100 in all")
@@ -63,7 +63,10 @@ def read(body: Mapping[str, object]) -> Definition:
 
 
 def restore(body: Mapping[str, object]) -> Definition:
-    """Return the definition of a version that was checked when it was published, whatever is asked of a new one."""
+    """Return the definition of a version that was checked when it was published, whatever is asked of a new one.
+
+    One that says nothing of a holdout was published before there were any.
+    """
     for name in body:
         if name not in _NAMES:
             raise _wrong(name, f"is not known; known are {', '.join(sorted(_NAMES))}")
@@ -84,7 +87,7 @@ def restore(body: Mapping[str, object]) -> Definition:
         approval=_one_of(body, "approval", ("review", "auto"), "review"),
         message_class=message_class,
         goal=_goal(body.get("goal")),
-        holdout=_holdout(body.get("holdout"), action_type, message_class),
+        holdout=_holdout(body.get("holdout", 0), action_type),
         variants=_variants(body.get("variants"), action_type),
     )
 
@@ -161,9 +164,12 @@ def _locales(body: object, place: str, action_type: str) -> tuple[tuple[str, Wor
     return tuple(made.items())
 
 
-def _holdout(value: object, action_type: str, message_class: str) -> int:
-    if value is None:
-        return DEFAULT_HOLDOUT if action_type in _TO_A_USER and message_class == "marketing" else 0
+def _default_holdout(body: Mapping[str, object]) -> int:
+    to_a_user = body.get("actionType") in _TO_A_USER and body.get("messageClass", "marketing") == "marketing"
+    return DEFAULT_HOLDOUT if to_a_user else 0
+
+
+def _holdout(value: object, action_type: str) -> int:
     share = _whole(value, "holdout", 0, MAX_HOLDOUT)
     if share and action_type not in _TO_A_USER:
         raise _wrong("holdout", f"must be 0: nobody can be held out from a {action_type}")

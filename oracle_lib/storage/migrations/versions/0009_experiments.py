@@ -19,10 +19,6 @@ def upgrade() -> None:
     """Add the tables; rules that stand go on as they are, with nobody held out."""
     op.add_column("rules", sa.Column("holdout", sa.Integer(), server_default="0", nullable=False), schema=SCHEMA)
     op.add_column("rules", sa.Column("variants", pg.JSONB(), server_default="[]", nullable=False), schema=SCHEMA)
-    op.execute(
-        'UPDATE oracle.rule_versions SET definition = definition || \'{"holdout": 0, "variants": []}\'::jsonb'
-        " WHERE NOT definition ? 'holdout'"
-    )
     op.add_column("actions", sa.Column("experiment_id", sa.Uuid()), schema=SCHEMA)
     op.add_column("actions", sa.Column("arm", sa.Text()), schema=SCHEMA)
     op.add_column("actions", sa.Column("address", sa.Text()), schema=SCHEMA)
