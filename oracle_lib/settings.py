@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, StringConstraints
+from pydantic import Field, PositiveInt, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from oracle_lib.observe import catalogue
@@ -96,6 +96,42 @@ class Settings(BaseSettings):
     )
     lease_seconds: int = Field(60, ge=5, description="How long a claimed action belongs to its executor.")
     first_day: date = Field(date(2012, 1, 1), description="The first day that can be computed; nothing older is.")
+    email_channel: Literal["outbox", "resend", "smtp", "sendgrid"] = Field(
+        "outbox", description="How e-mail leaves. `outbox` keeps it where the panel shows it and mails nobody."
+    )
+    dm_channel: Literal["outbox", "webhook"] = Field("outbox", description="The same for direct messages.")
+    post_channel: Literal["outbox", "webhook"] = Field("outbox", description="The same for posts.")
+    alert_channel: Literal["outbox", "webhook", "slack"] = Field("outbox", description="The same for alerts.")
+    email_address: str = Field("", description="The address that e-mail comes from, on a domain the provider knows.")
+    email_sender: str = Field("", description="The name beside it. Empty: the address stands alone.")
+    dm_sender: str = Field("Coach Sarah", description="The name that direct messages are signed with.")
+    post_sender: str = Field("Coach Sarah", description="The name that posts are signed with.")
+    alert_sender: str = Field("ORACLE", description="The name that alerts are signed with.")
+    resend_api_key: SecretStr | None = Field(None, description="Key of Resend, `re_...`.")
+    resend_url: str = Field("https://api.resend.com", description="Where Resend's API is.")
+    sendgrid_api_key: SecretStr | None = Field(None, description="Key of SendGrid, `SG....`.")
+    sendgrid_url: str = Field(
+        "https://api.sendgrid.com", description="Where SendGrid's API is; `https://api.eu.sendgrid.com` in the EU."
+    )
+    smtp_host: str = Field("", description="Name of the mail server for `smtp`.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port: usually 587 with `starttls`, 465 with `tls`.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection to it is encrypted; `none` only for a server on this machine."
+    )
+    smtp_user: str = Field("", description="Name to log in with. Empty: no login.")
+    smtp_password: SecretStr | None = Field(None, description="Password to log in with.")
+    webhook_url: str = Field("", description="Where the product takes messages: they are posted there, signed.")
+    webhook_secret: SecretStr | None = Field(
+        None, description="What they are signed with, `whsec_` and base64 (Standard Webhooks)."
+    )
+    slack_webhook_url: SecretStr | None = Field(
+        None, description="Incoming webhook of Slack or of anything that speaks like it, for `slack`."
+    )
+    internal_endpoints: bool = Field(
+        False,
+        description="Whether providers and webhooks may be at private addresses, other ports than 443 and over HTTP: "
+        "for a product on the same network.",
+    )
     remind_hours: int = Field(
         24, ge=1, description="People are reminded, once a day, of pending actions older than so."
     )

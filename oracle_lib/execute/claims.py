@@ -23,7 +23,10 @@ _NOW = sa.func.now()
 
 @dataclass(frozen=True)
 class Claim:
-    """One action in this executor's hand. `tried_for` is the time since it first went to a channel, None: never yet."""
+    """One action in this executor's hand.
+
+    `tried_for` is the time since it first went to a channel, None: never yet; `channel` is the one it last went to.
+    """
 
     id: UUID
     fence: int
@@ -36,6 +39,7 @@ class Claim:
     approved_hash: str
     attempts: int
     tried_for: timedelta | None
+    channel: str | None
 
 
 def due() -> ColumnElement[bool]:
@@ -88,6 +92,7 @@ def claim(conn: Connection, which: ColumnElement[bool], *, owner: str, lease: ti
             actions.c.approved_hash,
             actions.c.attempts,
             (_NOW - actions.c.first_attempt_at).label("tried_for"),
+            actions.c.channel,
             actions.c.priority,
             sa.literal_column("old.status").label("was"),
         )
@@ -95,7 +100,7 @@ def claim(conn: Connection, which: ColumnElement[bool], *, owner: str, lease: ti
     rows = sorted(conn.execute(taken), key=lambda row: (-row.priority, row.id))
     for was in ("approved", "executing"):
         record(conn, [row.id for row in rows if row.was == was], "claimed", actor=owner, old=was, new="executing")
-    return [Claim(*row[:11]) for row in rows]
+    return [Claim(*row[:12]) for row in rows]
 
 
 def set_aside_lost(conn: Connection, safe_channels: list[str], *, owner: str) -> int:
@@ -142,10 +147,15 @@ def finish(
     reason: str | None = None,
     provider_id: str | None = None,
     sent_hash: str | None = None,
+    not_before: timedelta | None = None,
 ) -> bool:
-    """Move the action out of my hand to `status`; false, and nothing changes, when it is not mine any more."""
+    """Move the action out of my hand to `status`; false, and nothing changes, when it is not mine any more.
+
+    `approved` is tried again after a pause that grows with the attempts, and not before `not_before` from now.
+    """
     sent = {"executed_at": _NOW, "provider_id": provider_id, "sent_hash": sent_hash} if status == "executed" else {}
-    again = {"next_attempt_at": _NOW + _pause(mine.attempts)} if status == "approved" else {}
+    pause = sa.func.greatest(_pause(mine.attempts), not_before or timedelta(0))
+    again = {"next_attempt_at": _NOW + pause} if status == "approved" else {}
     done = conn.execute(
         sa.update(actions)
         .where(_mine(mine))
@@ -166,8 +176,12 @@ _VERBS = {
 }
 
 
-def hold(conn: Connection, mine: Claim, reason: str, until: datetime, *, owner: str) -> bool:
-    """Put the action back until a moment, as if it had not been taken; false when it is not mine any more."""
+def hold(conn: Connection, mine: Claim, reason: str, until: datetime | timedelta, *, owner: str) -> bool:
+    """Put the action back until a moment, or for so long, as if it had not been taken; false when it is not mine.
+
+    Only what no channel has: a key's life starts anew with the next attempt.
+    """
+    untried = {"first_attempt_at": None, "channel": None} if mine.tried_for is None else {}
     done = conn.execute(
         sa.update(actions)
         .where(_mine(mine))
@@ -177,8 +191,9 @@ def hold(conn: Connection, mine: Claim, reason: str, until: datetime, *, owner: 
             lease_owner=None,
             lease_until=None,
             updated_at=_NOW,
-            next_attempt_at=until,
+            next_attempt_at=_NOW + until if isinstance(until, timedelta) else until,
             attempts=actions.c.attempts - 1,
+            **untried,
         )
     )
     if done.rowcount == 0:

@@ -8,6 +8,7 @@ the bytes that were frozen at approval. Guarantee G6: `tests/guarantees/test_g6_
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -22,14 +23,14 @@ from oracle_lib.decide import content, guardrails
 from oracle_lib.decide.guardrails import Limits, No
 from oracle_lib.errors import Conflict
 from oracle_lib.execute import claims, records
-from oracle_lib.execute.channels import Ambiguous, Answer, Channel, Delivered, Message, Outbox, Refused
+from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Channel, Delivered, Message, Refused, installed
 from oracle_lib.execute.claims import MAX_ATTEMPTS, Claim
 from oracle_lib.observe.batch import Door
 from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits as WireLimits
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.tables import ACTION_TYPES, actions, skips
+from oracle_lib.storage.tables import actions, skips, users
 
 _log = structlog.get_logger(__name__)
 
@@ -37,12 +38,16 @@ _log = structlog.get_logger(__name__)
 STEPS = ("after_claim", "before_send", "after_send_before_commit", "after_commit")
 Step = Callable[[str], None]
 
+# How long messages wait before a channel that needs a person is asked again.
+_LOOK_AGAIN = timedelta(minutes=15)
+
 
 @dataclass(frozen=True)
 class ExecuteReport:
     """What became of the actions that were taken.
 
-    `held` wait for the end of quiet hours or of a stop; `dropped` were taken over by another executor meanwhile.
+    `held` wait for the end of quiet hours or of a stop, or until a broken channel is mended; `dropped` were taken over
+    by another executor meanwhile.
     """
 
     executed: int = 0
@@ -75,18 +80,19 @@ def run_due(
 ) -> ExecuteReport:
     """Send everything that is approved and due, `limit` actions a claim, until nothing is left to take.
 
-    `owner` names this executor in leases and history. `channels` is by action type (default: the outbox for each).
+    `owner` names this executor in leases and history. `channels` is by action type (default: as the settings say).
     `step` is called with the name of each of `STEPS`.
     """
-    worker = _Worker(store, settings, owner, channels or _default(store), step or _nothing)
     became: Counter[str] = Counter()
-    while True:
-        with store.transaction() as conn:
-            became["unknown"] += claims.set_aside_lost(conn, worker.safe_channels, owner=owner)
-            mine = claims.claim(conn, claims.due(), owner=owner, lease=worker.lease, limit=limit)
-        if not mine:
-            return ExecuteReport(**became)
-        became.update(worker.send(one) for one in mine)
+    with _channels(channels, store, settings) as ways:
+        worker = _Worker(store, settings, owner, ways, step or _nothing)
+        while True:
+            with store.transaction() as conn:
+                became["unknown"] += claims.set_aside_lost(conn, worker.safe_channels, owner=owner)
+                mine = claims.claim(conn, claims.due(), owner=owner, lease=worker.lease, limit=limit)
+            if not mine:
+                return ExecuteReport(**became)
+            became.update(worker.send(one) for one in mine)
 
 
 def run_one(
@@ -101,17 +107,18 @@ def run_one(
 
     Raises `NotFound`, and `Conflict` with the current state when it is not approved or somebody else has it in hand.
     """
-    worker = _Worker(store, settings, owner, channels or _default(store), _nothing)
-    with store.transaction() as conn:
-        which = sa.and_(actions.c.id == action_id, sa.or_(actions.c.status == "approved", claims.abandoned()))
-        mine = claims.claim(conn, which, owner=owner, lease=worker.lease)
-        if not mine:
-            standing = records.get(conn, action_id)
-            raise Conflict(
-                f"The action is {standing.status}; only an approved one is executed.",
-                current=records.wire_state(standing),
-            )
-    worker.send(mine[0])
+    with _channels(channels, store, settings) as ways:
+        worker = _Worker(store, settings, owner, ways, _nothing)
+        with store.transaction() as conn:
+            which = sa.and_(actions.c.id == action_id, sa.or_(actions.c.status == "approved", claims.abandoned()))
+            mine = claims.claim(conn, which, owner=owner, lease=worker.lease)
+            if not mine:
+                standing = records.get(conn, action_id)
+                raise Conflict(
+                    f"The action is {standing.status}; only an approved one is executed.",
+                    current=records.wire_state(standing),
+                )
+        worker.send(mine[0])
     with store.transaction() as conn:
         return records.get(conn, action_id)
 
@@ -134,6 +141,7 @@ class _Worker:
         self.step = step
         self.lease = timedelta(seconds=settings.lease_seconds)
         self.limits = Limits.of(settings)
+        self.broken: dict[str, Broken] = {}
 
     @property
     def safe_channels(self) -> list[str]:
@@ -147,8 +155,9 @@ class _Worker:
         with self.store.transaction() as conn:
             if ended := self._ask_again(conn, mine, channel):
                 return ended
+            message = _message(conn, mine)
         self.step("before_send")
-        answer = self._deliver(mine, channel)
+        answer = self._deliver(message, channel)
         self.step("after_send_before_commit")
         with self.store.transaction() as conn:
             became = self._finish(conn, mine, channel, answer)
@@ -157,10 +166,12 @@ class _Worker:
 
     def _ask_again(self, conn: Connection, mine: Claim, channel: Channel) -> str | None:
         """Check what may have changed since approval and hold the lease; return the end if there is nothing to send."""
+        if broken := self.broken.get(channel.name):
+            return self._wait_for_mending(conn, mine, broken)
         if content.content_hash(mine.payload) != mine.approved_hash:
             return self._end(conn, mine, "failed", "payload_changed")
-        if _key_forgotten(mine, channel):
-            return self._end(conn, mine, "unknown", "key_expired")
+        if doubt := _may_be_sent_twice(mine, channel):
+            return self._end(conn, mine, "unknown", doubt)
         no = guardrails.check_action(conn, mine.id, limits=self.limits, reaches_people=channel.reaches_people)
         if no is not None:
             ended = self._refused(conn, mine, no)
@@ -177,12 +188,14 @@ class _Worker:
         # An earlier try may have arrived: then nobody can say that it was not sent.
         return self._end(conn, mine, "skipped" if mine.tried_for is None else "unknown", no.reason)
 
-    def _deliver(self, mine: Claim, channel: Channel) -> Answer:
-        message = Message(mine.id, mine.user_id, mine.action_type, mine.subject, mine.content, mine.payload)
+    def _deliver(self, message: Message, channel: Channel) -> Answer:
+        key = idempotency_key(self.settings, message.action_id)
         try:
-            return channel.deliver(message, idempotency_key(self.settings, mine.id))
+            return channel.deliver(message, key)
         except Exception as error:  # noqa: BLE001  a provider's library is an edge; one bad message must not stop the others
-            _log.warning("channel_raised", channel=channel.name, action=str(mine.id), error=type(error).__name__)
+            _log.warning(
+                "channel_raised", channel=channel.name, action=str(message.action_id), error=type(error).__name__
+            )
             return Ambiguous(f"{channel.name} raised {type(error).__name__}")
 
     def _finish(self, conn: Connection, mine: Claim, channel: Channel, answer: Answer) -> str:
@@ -195,16 +208,27 @@ class _Worker:
                     return "dropped"
                 self._tell(conn, mine)
                 return "executed"
-            case Refused(reason, permanent):
-                return self._end(conn, mine, "failed" if permanent else self._again(mine, "failed"), reason)
+            case Refused(reason, permanent, retry_after):
+                status = "failed" if permanent else self._again(mine, "failed")
+                return self._end(conn, mine, status, reason, not_before=retry_after)
+            case Broken(reason):
+                _log.error("channel_broken", channel=channel.name, reason=reason)
+                self.broken[channel.name] = answer
+                return self._wait_for_mending(conn, mine, answer)
             case Ambiguous(reason):
                 return self._end(conn, mine, self._again(mine, "unknown") if channel.idempotent else "unknown", reason)
 
     def _again(self, mine: Claim, otherwise: str) -> str:
         return "approved" if mine.attempts < MAX_ATTEMPTS else otherwise
 
-    def _end(self, conn: Connection, mine: Claim, status: str, reason: str) -> str:
-        done = claims.finish(conn, mine, status, owner=self.owner, reason=reason)
+    def _wait_for_mending(self, conn: Connection, mine: Claim, broken: Broken) -> str:
+        """Hold the action until somebody may have mended its channel; in this run nothing more is asked of it."""
+        return "held" if claims.hold(conn, mine, broken.reason, _LOOK_AGAIN, owner=self.owner) else "dropped"
+
+    def _end(
+        self, conn: Connection, mine: Claim, status: str, reason: str, *, not_before: timedelta | None = None
+    ) -> str:
+        done = claims.finish(conn, mine, status, owner=self.owner, reason=reason, not_before=not_before)
         if not done:
             return "dropped"
         return "retried" if status == "approved" else status
@@ -225,9 +249,21 @@ class _Worker:
         ingest(conn, [msgspec.json.encode(event)], door=door, received_at=conn.scalars(sa.select(sa.func.now())).one())
 
 
-def _key_forgotten(mine: Claim, channel: Channel) -> bool:
-    """Say whether the provider may have forgotten the key of an earlier try: then only a person may try again."""
-    return channel.key_lives is not None and mine.tried_for is not None and mine.tried_for > channel.key_lives
+def _message(conn: Connection, mine: Claim) -> Message:
+    """Compose what a channel is handed, with the address that an e-mail goes to now."""
+    to = None
+    if mine.action_type == "email":
+        to = conn.scalar(sa.select(users.c.email).where(users.c.id == mine.user_id))
+    return Message(mine.id, mine.user_id, mine.action_type, mine.subject, mine.content, mine.payload, to)
+
+
+def _may_be_sent_twice(mine: Claim, channel: Channel) -> str | None:
+    """Return why an earlier try may have arrived and nobody here would notice: then only a person may try again."""
+    if mine.tried_for is None:
+        return None
+    if mine.channel != channel.name:
+        return "channel_changed"
+    return "key_expired" if channel.key_lives is not None and mine.tried_for > channel.key_lives else None
 
 
 def _keep_skip(conn: Connection, action_id: UUID, reason: str) -> None:
@@ -243,8 +279,10 @@ def _keep_skip(conn: Connection, action_id: UUID, reason: str) -> None:
     conn.execute(insert(skips).from_select(columns, about).on_conflict_do_nothing())
 
 
-def _default(store: Store) -> dict[str, Channel]:
-    return dict.fromkeys(ACTION_TYPES, Outbox(store))
+def _channels(
+    given: Mapping[str, Channel] | None, store: Store, settings: Settings
+) -> AbstractContextManager[Mapping[str, Channel]]:
+    return installed.opened(store, settings) if given is None else nullcontext(given)
 
 
 def _nothing(step: str) -> None:

@@ -13,7 +13,7 @@ from oracle_lib.decide import definition, rules_engine
 from oracle_lib.errors import Conflict
 from oracle_lib.execute import approvals, claims, executor, records
 from oracle_lib.execute.approvals import Draft
-from oracle_lib.execute.channels import Ambiguous, Answer, Delivered, Message, Refused
+from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Delivered, Message, Refused
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import action_changes, actions, events, messages, skips, suppressions, users
@@ -31,9 +31,11 @@ class Scripted:
     name: str = "scripted"
     reaches_people: bool = True
     keys: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
 
     def deliver(self, message: Message, key: str) -> Answer:
         self.keys.append(key)
+        self.messages.append(message)
         return self.answers.pop(0) if self.answers else Delivered(f"id-{key}")
 
 
@@ -131,6 +133,48 @@ def test_a_temporary_refusal_is_tried_again_later_under_the_same_key(store: Stor
     assert run(store, channel).executed == 1
     assert len(set(channel.keys)) == 1
     assert len(channel.keys) == 2
+
+
+def test_who_is_asked_to_wait_waits_so_long(store: Store, now: datetime) -> None:
+    action_id = approved(store, now)
+    assert run(store, Scripted([Refused("429", permanent=False, retry_after=timedelta(minutes=20))])).retried == 1
+    waiting = row(store, action_id)
+    assert waiting.next_attempt_at - waiting.updated_at == timedelta(minutes=20)
+
+
+def test_a_broken_channel_is_asked_once_a_run_and_no_message_is_the_worse_for_it(store: Store, now: datetime) -> None:
+    ids = [approved(store, now) for _ in range(3)]
+    channel = Scripted([Broken("401 the key was revoked")], key_lives=timedelta(hours=20), idempotent=False)
+    assert run(store, channel).held == 3
+    assert len(channel.keys) == 1
+    for action_id in ids:
+        held = row(store, action_id)
+        assert (held.status, held.reason, held.attempts) == ("approved", "401 the key was revoked", 0)
+        assert (held.first_attempt_at, held.channel) == (None, None)
+        assert held.next_attempt_at > held.updated_at
+    with store.transaction() as conn:
+        conn.execute(sa.update(actions).values(next_attempt_at=sa.func.now()))
+    assert run(store, channel).executed == 3
+
+
+def test_what_may_have_gone_out_one_way_does_not_go_out_another(store: Store, now: datetime) -> None:
+    action_id = approved(store, now)
+    run(store, Scripted([Ambiguous("time-out")]))
+    with store.transaction() as conn:
+        conn.execute(sa.update(actions).values(next_attempt_at=sa.func.now()))
+    other = Scripted(name="another")
+    assert run(store, other).unknown == 1
+    assert (other.keys, row(store, action_id).reason) == ([], "channel_changed")
+
+
+def test_an_email_goes_to_the_address_of_the_moment_and_other_messages_carry_none(store: Store, now: datetime) -> None:
+    approved(store, now, action_type="email", subject="Hi", priority=9)
+    approved(store, now)
+    with store.transaction() as conn:
+        conn.execute(sa.update(users).values(email="ada@example.org"))
+    channel = Scripted()
+    assert run(store, channel).executed == 2
+    assert [message.to for message in channel.messages] == ["ada@example.org", None]
 
 
 def test_a_permanent_refusal_fails(store: Store, now: datetime) -> None:

@@ -8,7 +8,10 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class Message:
-    """One message to one user. `payload` are the frozen bytes that were approved; the rest is read from them."""
+    """One message to one user. `payload` are the frozen bytes that were approved; the rest is read from them.
+
+    `to` is the user's e-mail address as it stands when the message is sent, None: there is none, or none is needed.
+    """
 
     action_id: UUID
     user_id: str
@@ -16,6 +19,7 @@ class Message:
     subject: str | None
     content: str
     payload: bytes
+    to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,11 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Refused:
-    """The provider has it not. `permanent`: trying again will not help."""
+    """The provider has it not. `permanent`: trying again will not help; `retry_after`: not before so long."""
 
     reason: str
     permanent: bool
+    retry_after: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,21 @@ class Ambiguous:
     reason: str
 
 
-Answer: TypeAlias = Delivered | Refused | Ambiguous
+@dataclass(frozen=True)
+class Broken:
+    """The provider has it not, and would have nothing: the channel needs a person, the message is not to blame."""
+
+    reason: str
+
+
+Answer: TypeAlias = Delivered | Refused | Ambiguous | Broken
 
 
 class Channel(Protocol):
     """A way to reach somebody.
 
-    `idempotent`: the same key twice is delivered once, for `key_lives` (None: for ever), so a lost answer may be tried
-    again. `reaches_people`: what is delivered leaves the house.
+    `idempotent`: a lost answer may be tried again under the same key, for `key_lives` (None: for ever): it is delivered
+    once, or twice does no harm. `reaches_people`: what is delivered leaves the house.
     """
 
     name: str

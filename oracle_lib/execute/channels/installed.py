@@ -1,0 +1,169 @@
+"""Which channel each action type uses, as the settings say. Without credentials everything goes to the outbox.
+
+A channel's libraries are loaded when it is used.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from typing import Protocol
+
+from pydantic import SecretStr
+
+from oracle_lib import clock
+from oracle_lib.errors import Invalid, Permanent
+from oracle_lib.execute.channels.letter import Sender, plain_address
+from oracle_lib.execute.channels.outbox import Outbox
+from oracle_lib.execute.channels.protocol import Channel
+from oracle_lib.settings import Settings
+from oracle_lib.storage.engine import Store
+from oracle_lib.storage.tables import ACTION_TYPES
+
+# Lengths of a signing key in bytes, of Standard Webhooks.
+_SHORTEST_SECRET, _LONGEST_SECRET = 24, 64
+
+
+class _Provider(Channel, Protocol):
+    """A channel that keeps connections."""
+
+    def close(self) -> None:
+        """Close them."""
+        ...
+
+
+def chosen(settings: Settings) -> dict[str, str]:
+    """Return the channel's name for each action type."""
+    return {
+        "email": settings.email_channel,
+        "dm": settings.dm_channel,
+        "push": Outbox.name,
+        "post": settings.post_channel,
+        "alert": settings.alert_channel,
+    }
+
+
+def faults(settings: Settings) -> list[str]:
+    """Return what keeps the chosen channels from working, as sentences that name the setting. Connects to nothing."""
+    found = []
+    for name in sorted(set(chosen(settings).values()) - {Outbox.name}):
+        try:
+            _PROVIDERS[name](settings).close()
+        except Invalid as error:
+            found.append(str(error))
+    return found
+
+
+@contextmanager
+def opened(store: Store, settings: Settings) -> Iterator[Mapping[str, Channel]]:
+    """Open the chosen channels, by action type, and close their connections at the end.
+
+    Raises `Permanent` when a setting is missing or wrong: then nothing is taken, and what is approved waits.
+    """
+    if found := faults(settings):
+        raise Permanent("Nothing is sent: " + " ".join(found) + " What is approved waits.")
+    names = chosen(settings)
+    made: dict[str, Channel] = {Outbox.name: Outbox(store)}
+    with ExitStack() as open_ones:
+        for name in set(names.values()) - {Outbox.name}:
+            made[name] = open_ones.enter_context(closing(_PROVIDERS[name](settings)))
+        yield {action_type: made[names[action_type]] for action_type in ACTION_TYPES}
+
+
+def _resend(settings: Settings) -> _Provider:
+    from oracle_lib.execute.channels.resend import Resend
+
+    key = _secret(settings.resend_api_key, "ORACLE_RESEND_API_KEY")
+    sender = _sender(settings)
+    with _named("ORACLE_RESEND_URL"):
+        return Resend(key, sender, url=settings.resend_url, internal=settings.internal_endpoints)
+
+
+def _sendgrid(settings: Settings) -> _Provider:
+    from oracle_lib.execute.channels.sendgrid import SendGrid
+
+    key = _secret(settings.sendgrid_api_key, "ORACLE_SENDGRID_API_KEY")
+    sender = _sender(settings)
+    with _named("ORACLE_SENDGRID_URL"):
+        return SendGrid(key, sender, url=settings.sendgrid_url, internal=settings.internal_endpoints)
+
+
+def _smtp(settings: Settings) -> _Provider:
+    from oracle_lib.execute.channels.smtp import Server, Smtp
+
+    host = settings.smtp_host.strip()
+    if not host:
+        raise Invalid("ORACLE_SMTP_HOST is not set.")
+    password = _secret(settings.smtp_password, "ORACLE_SMTP_PASSWORD") if settings.smtp_user else ""
+    if settings.smtp_user and settings.smtp_security == "none" and not settings.internal_endpoints:
+        raise Invalid("ORACLE_SMTP_SECURITY is none: a password would be sent in the clear.")
+    server = Server(host, settings.smtp_port, settings.smtp_security, settings.smtp_user, password)
+    return Smtp(server, _sender(settings), clock=clock.now)
+
+
+def _webhook(settings: Settings) -> _Provider:
+    from oracle_lib.execute.channels.webhook import Webhook
+
+    secret = _secret(settings.webhook_secret, "ORACLE_WEBHOOK_SECRET")
+    _check_signing_key(secret)
+    senders = {"dm": settings.dm_sender, "post": settings.post_sender, "alert": settings.alert_sender}
+    with _named("ORACLE_WEBHOOK_URL"):
+        return Webhook(
+            settings.webhook_url,
+            secret,
+            senders=senders,
+            clock=clock.now,
+            internal=settings.internal_endpoints,
+        )
+
+
+def _slack(settings: Settings) -> _Provider:
+    from oracle_lib.execute.channels.slack import Slack
+
+    url = _secret(settings.slack_webhook_url, "ORACLE_SLACK_WEBHOOK_URL")
+    with _named("ORACLE_SLACK_WEBHOOK_URL"):
+        return Slack(url, sender=settings.alert_sender, internal=settings.internal_endpoints)
+
+
+_PROVIDERS: dict[str, Callable[[Settings], _Provider]] = {
+    "resend": _resend,
+    "sendgrid": _sendgrid,
+    "smtp": _smtp,
+    "webhook": _webhook,
+    "slack": _slack,
+}
+
+
+@contextmanager
+def _named(setting: str) -> Iterator[None]:
+    """Put a setting's name before what is wrong with it."""
+    try:
+        yield
+    except Invalid as error:
+        raise Invalid(f"{setting}: {error}") from error
+
+
+def _secret(value: SecretStr | None, setting: str) -> str:
+    """Return a secret fit for a header; what is wrong is said without it."""
+    text = value.get_secret_value().strip() if value else ""
+    if not text:
+        raise Invalid(f"{setting} is not set.")
+    if not text.isascii() or not text.isprintable():
+        raise Invalid(f"{setting} holds characters that no key has.")
+    return text
+
+
+def _sender(settings: Settings) -> Sender:
+    address = plain_address(settings.email_address)
+    if address is None:
+        raise Invalid("ORACLE_EMAIL_ADDRESS must be the one address that e-mail comes from.")
+    return Sender(settings.email_sender, address)
+
+
+def _check_signing_key(secret: str) -> None:
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        key = b""
+    if not _SHORTEST_SECRET <= len(key) <= _LONGEST_SECRET:
+        raise Invalid("ORACLE_WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 random bytes.")

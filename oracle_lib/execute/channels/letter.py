@@ -1,0 +1,111 @@
+"""A message as an e-mail: one sender, one recipient, a subject of one line, plain text and the same as simple HTML.
+
+Nothing that a profile, a rule or a person wrote can add a header or a recipient: control characters leave names and
+subject, an address is one address or the letter is refused, and HTML holds text only as text.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP as _SMTP
+from email.utils import format_datetime
+from html import escape
+
+from oracle_lib.execute.channels.protocol import Message, Refused
+
+MAX_SUBJECT = 255
+MAX_ADDRESS = 254
+# One ASCII address without comments, quotes or lists: what every provider takes for one.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS = re.compile(
+    rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@(?:{_LABEL}\.)+{_LABEL}"
+)
+_LINK = re.compile(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:!?)\]])")
+# Seven bits pass every server.
+_POLICY = _SMTP.clone(cte_type="7bit")
+_PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who a letter comes from: a plain address, and a name that may be empty."""
+
+    name: str
+    address: str
+
+    def __str__(self) -> str:
+        """Return `"Name" <address>`, as JSON interfaces take it."""
+        name = one_line(self.name).replace("\\", "").replace('"', "")
+        return f'"{name}" <{self.address}>' if name else self.address
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What every e-mail channel sends."""
+
+    sender: Sender
+    to: str
+    subject: str
+    text: str
+    html: str
+
+
+def compose(message: Message, sender: Sender) -> Letter | Refused:
+    """Return the letter of a message; the user's missing or impossible address is refused for good."""
+    if message.to is None or not message.to.strip():
+        return Refused("no_address", permanent=True)
+    to = plain_address(message.to)
+    if to is None:
+        return Refused("bad_address", permanent=True)
+    subject = one_line(message.subject or "")[:MAX_SUBJECT].rstrip()
+    text = _no_controls(message.content)
+    return Letter(sender, to, subject, text, _html(text))
+
+
+def plain_address(text: str) -> str | None:
+    """Return a text as the one e-mail address that it is, its domain in ASCII; None if it is anything else."""
+    local, _, domain = text.rpartition("@")
+    try:
+        address = f"{local}@{domain.encode('idna').decode()}"
+    except UnicodeError:
+        return None
+    return address if len(address) <= MAX_ADDRESS and _ADDRESS.fullmatch(address) else None
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line without control characters, fit for a header."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def mime(letter: Letter, message_id: str, date: datetime) -> EmailMessage:
+    """Return the letter as a MIME message of two alternatives, text first."""
+    made = EmailMessage(policy=_POLICY)
+    name = one_line(letter.sender.name)
+    made["From"] = Address(display_name=name, addr_spec=letter.sender.address)
+    made["To"] = Address(addr_spec=letter.to)
+    made["Subject"] = letter.subject
+    made["Message-ID"] = message_id
+    made["Date"] = format_datetime(date)
+    made.set_content(letter.text)
+    made.add_alternative(letter.html, subtype="html")
+    return made
+
+
+def _no_controls(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(character for character in text if character in "\n\t" or (character >= " " and character != "\x7f"))
+
+
+def _html(text: str) -> str:
+    paragraphs = [_paragraph(part) for part in _PARAGRAPHS.split(text.strip())]
+    return f'<!doctype html><html><head><meta charset="utf-8"></head><body>{"".join(paragraphs)}</body></html>'
+
+
+def _paragraph(text: str) -> str:
+    pieces = [
+        f'<a href="{escape(piece)}">{escape(piece)}</a>' if number % 2 else escape(piece)
+        for number, piece in enumerate(_LINK.split(text))
+    ]
+    return "<p>" + "".join(pieces).replace("\n", "<br>") + "</p>"

@@ -1,0 +1,152 @@
+"""E-mail through any SMTP server.
+
+Promise: at most once by itself. SMTP knows no idempotency keys: what failed before the letter was on the wire is tried
+again if the server's answer is a temporary one (4xx); once it was on the wire, only the server's own no counts, and a
+lost answer leaves the action `unknown`.
+"""
+
+import re
+import smtplib
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from oracle_lib.execute.channels.letter import Letter, Sender, compose, mime, one_line
+from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Broken, Delivered, Message, Refused
+
+CONNECT_SECONDS = 5.0
+TOTAL_SECONDS = 20.0
+_LINES_WITH_A_DOT = re.compile(rb"(?m)^\.")
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where letters are handed in. `user` empty: without a login."""
+
+    host: str
+    port: int
+    security: Literal["starttls", "tls", "none"]
+    user: str = ""
+    password: str = ""
+
+
+class Smtp:
+    """Hands letters to one SMTP server over a connection that is kept. One thread at a time."""
+
+    name = "smtp"
+    idempotent = False
+    key_lives: timedelta | None = None
+    reaches_people = True
+
+    def __init__(
+        self, server: Server, sender: Sender, *, clock: Callable[[], datetime], trusted: ssl.SSLContext | None = None
+    ) -> None:
+        self._server = server
+        self._sender = sender
+        self._clock = clock
+        self._trusted = trusted
+        self._open: smtplib.SMTP | None = None
+        self._until = 0.0
+
+    def deliver(self, message: Message, key: str) -> Answer:
+        """Send the message as an e-mail."""
+        letter = compose(message, self._sender)
+        if isinstance(letter, Refused):
+            return letter
+        self._until = time.monotonic() + TOTAL_SECONDS
+        try:
+            return self._hand_in(self._connected(), letter, message.action_id)
+        except smtplib.SMTPNotSupportedError as error:
+            answer: Answer = Broken(f"the server cannot do what the settings ask: {error}")
+        except ssl.SSLCertVerificationError as error:
+            answer = Broken(f"the server's certificate is not trusted: {error.verify_message}")
+        except smtplib.SMTPResponseException as error:
+            step = "login" if isinstance(error, smtplib.SMTPAuthenticationError) else "greeting"
+            said = _said(step, error.smtp_code, error.smtp_error)
+            answer = Broken(said) if error.smtp_code >= 500 else Refused(said, permanent=False)
+        except (OSError, smtplib.SMTPException) as error:
+            # Before the letter was on the wire; what comes after is answered in `_hand_in`.
+            answer = Refused(f"no connection: {type(error).__name__}", permanent=False)
+        self.close()
+        return answer
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _connected(self) -> smtplib.SMTP:
+        """Return the connection that is kept, if it still answers, or a new one."""
+        if self._open is not None:
+            try:
+                if self._timed(self._open).rset()[0] == 250:
+                    return self._open
+            except (OSError, smtplib.SMTPException):
+                pass
+            self.close()
+        self._open = self._connect()
+        return self._open
+
+    def _connect(self) -> smtplib.SMTP:
+        server, trusted = self._server, self._trusted or ssl.create_default_context()
+        if server.security == "tls":
+            made: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=CONNECT_SECONDS, context=trusted)
+        else:
+            made = smtplib.SMTP(server.host, server.port, timeout=CONNECT_SECONDS)
+        try:
+            if server.security == "starttls":
+                self._timed(made).starttls(context=trusted)
+            self._timed(made).ehlo_or_helo_if_needed()
+            if server.user:
+                self._timed(made).login(server.user, server.password)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _timed(self, server: smtplib.SMTP) -> smtplib.SMTP:
+        """Give the next step what is left of the delivery's time."""
+        left = self._until - time.monotonic()
+        if left <= 0 or server.sock is None:
+            raise TimeoutError
+        server.sock.settimeout(left)
+        return server
+
+    def _hand_in(self, server: smtplib.SMTP, letter: Letter, action_id: UUID) -> Answer:
+        """Go through MAIL, RCPT and DATA; each answer of the server means what it says."""
+        message_id = f"<{action_id}@{letter.sender.address.rpartition('@')[2]}>"
+        made = mime(letter, message_id, self._clock())
+        code, said = self._timed(server).mail(letter.sender.address)
+        if code != 250:
+            return _no("MAIL", code, said)
+        code, said = self._timed(server).rcpt(letter.to)
+        if code not in (250, 251):
+            return _no("RCPT", code, said)
+        code, said = self._timed(server).docmd("DATA")
+        if code != 354:
+            return _no("DATA", code, said)
+        try:
+            self._timed(server).send(_LINES_WITH_A_DOT.sub(b"..", made.as_bytes()) + b".\r\n")
+            code, said = self._timed(server).getreply()
+        except (OSError, smtplib.SMTPException) as error:
+            self.close()
+            return Ambiguous(f"no answer to the letter: {type(error).__name__}")
+        return Delivered(message_id) if code == 250 else _no("the letter", code, said)
+
+
+def _no(step: str, code: int, said: bytes) -> Answer:
+    """Read a server's no: 5xx to a recipient or a letter is for good; to the sender it is about us, not the letter."""
+    reason = _said(step, code, said)
+    if code in (530, 534, 535) or (step == "MAIL" and code >= 500):
+        return Broken(reason)
+    return Refused(reason, permanent=code >= 500)
+
+
+def _said(step: str, code: int, said: bytes | str) -> str:
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    return one_line(f"{code} to {step}: {text[:200]}")
