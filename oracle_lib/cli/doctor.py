@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from oracle_lib.cli import home, services
 from oracle_lib.cli.supervisor import Service, port_taken
 from oracle_lib.errors import OracleError
+from oracle_lib.execute.channels import installed
 from oracle_lib.observe.ingest import oldest_dirty
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
@@ -33,7 +34,7 @@ class Diagnosis:
 def examine(settings: Settings, now: datetime) -> list[Diagnosis]:
     """Look at everything, each on its own: one ill does not hide the next."""
     up = home.is_up(settings)
-    found = [_python(), _home_folder(settings), _dagster_home(settings)]
+    found = [_python(), _home_folder(settings), _dagster_home(settings), _channels(settings)]
     found += [_port(service, up) for service in (services.api(settings), services.dagster_webserver(settings))]
     return [*found, *_database(settings, now, up)]
 
@@ -60,6 +61,14 @@ def _dagster_home(settings: Settings) -> Diagnosis:
         return Diagnosis("Dagster home", True, "not made yet: `oracle up` makes it")
     same = copied.read_bytes() == ours
     return Diagnosis("Dagster home", same, str(copied.parent), "Its dagster.yaml differs; `oracle up` copies it anew.")
+
+
+def _channels(settings: Settings) -> Diagnosis:
+    """Look at the settings of channels only: nobody is sent anything."""
+    if found := installed.faults(settings):
+        return Diagnosis("Channels", False, " ".join(found), "Until then nothing is sent and what is approved waits.")
+    used = ", ".join(f"{action_type} by {name}" for action_type, name in installed.chosen(settings).items())
+    return Diagnosis("Channels", True, used)
 
 
 def _port(service: Service, up: bool) -> Diagnosis:

@@ -90,8 +90,15 @@ def test_a_database_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None
 def test_the_doctor_names_each_ill_and_its_cure(tmp_path: Path) -> None:
     gone = "postgresql://nobody@127.0.0.1:1/oracle"
     with listening() as port:
-        done = oracle("doctor", ORACLE_HOME=str(tmp_path), ORACLE_DATABASE_URL=gone, ORACLE_API_PORT=str(port))
+        done = oracle(
+            "doctor",
+            ORACLE_HOME=str(tmp_path),
+            ORACLE_DATABASE_URL=gone,
+            ORACLE_API_PORT=str(port),
+            ORACLE_ALERT_CHANNEL="slack",
+        )
     assert done.returncode == 1
+    assert "ORACLE_SLACK_WEBHOOK_URL is not set" in " ".join(done.stdout.split())
     assert "ORACLE_API_PORT" in done.stdout
     assert "ORACLE_DATABASE_URL" in done.stdout
 
