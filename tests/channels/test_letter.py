@@ -5,12 +5,13 @@ from email import message_from_bytes
 from email.policy import default
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracle_lib.execute.channels import Refused
 from oracle_lib.execute.channels.letter import Letter, Sender, compose, mime, plain_address
 from tests.channels.conftest import HTML, SENDER, TEXT, message
+from tests.conftest import FULL
 
 MOMENT = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 HOSTILE = st.text(st.sampled_from('\r\n\x00\t :,;<>"@aBcc: x\u2028\x85é'), max_size=40)
@@ -42,6 +43,7 @@ def test_a_subject_is_one_line_of_at_most_255_characters() -> None:
     assert letter(subject=None).subject == ""
 
 
+@settings(max_examples=5000 if FULL else 200, deadline=None)
 @given(HOSTILE, HOSTILE, HOSTILE)
 def test_no_header_and_no_recipient_is_added(subject: str, name: str, text: str) -> None:
     made = compose(message(subject=subject, text=text), Sender(name, "hello@academy.example"))

@@ -155,6 +155,15 @@ def test_a_password_goes_only_through_tls_and_a_wrong_one_breaks_the_channel() -
     assert len(mailbox.letters) == 1
 
 
+def test_a_server_that_speaks_tls_from_the_start_is_spoken_to_so() -> None:
+    ours, trusting = certificate()
+    with serving(Mailbox(), ours, at_once=True) as mailbox:
+        server = Server("127.0.0.1", mailbox.port, "tls")
+        assert isinstance(deliver(server, trusting), Delivered)
+        assert isinstance(deliver(server), Broken)
+    assert len(mailbox.letters) == 1
+
+
 def test_a_server_without_tls_breaks_a_channel_that_asks_for_it(mailbox: Mailbox) -> None:
     assert isinstance(deliver(Server("127.0.0.1", mailbox.port, "starttls")), Broken)
     assert mailbox.letters == []

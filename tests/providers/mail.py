@@ -63,8 +63,10 @@ def authenticator(
 
 
 @contextmanager
-def serving(mailbox: Mailbox, tls: ssl.SSLContext | None = None, *, login: bool = False) -> Iterator[Mailbox]:
-    """Serve on a free port of this machine; with `tls`, only after STARTTLS."""
+def serving(
+    mailbox: Mailbox, tls: ssl.SSLContext | None = None, *, at_once: bool = False, login: bool = False
+) -> Iterator[Mailbox]:
+    """Serve on a free port of this machine; with `tls` and not `at_once`, only after STARTTLS."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         mailbox.port = free.getsockname()[1]
@@ -72,8 +74,9 @@ def serving(mailbox: Mailbox, tls: ssl.SSLContext | None = None, *, login: bool 
         mailbox,
         hostname="127.0.0.1",
         port=mailbox.port,
-        tls_context=tls,
-        require_starttls=tls is not None,
+        ssl_context=tls if at_once else None,
+        tls_context=None if at_once else tls,
+        require_starttls=tls is not None and not at_once,
         authenticator=authenticator if login else None,
         auth_required=login,
     )

@@ -1,6 +1,7 @@
 """An HTTP server on this machine that takes a provider's part, keeps what it was sent and does to requests as told."""
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator, Mapping
@@ -72,7 +73,7 @@ Kind = TypeVar("Kind", bound=Provider)
 
 
 @contextmanager
-def serving(provider: Kind) -> Iterator[Kind]:
+def serving(provider: Kind, tls: ssl.SSLContext | None = None) -> Iterator[Kind]:
     """Serve on a free port of this machine until the end."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -143,7 +144,9 @@ def serving(provider: Kind) -> Iterator[Kind]:
                 return
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        provider.url = f"http://127.0.0.1:{server.server_port}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        provider.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

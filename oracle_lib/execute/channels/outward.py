@@ -83,7 +83,7 @@ class Outward:
     def _open(self) -> httpcore.ConnectionPool:
         if self._pool is None:
             self._pool = httpcore.ConnectionPool(
-                ssl_context=httpx.create_ssl_context(trust_env=False),
+                ssl_context=httpx.create_ssl_context(),
                 keepalive_expiry=KEEP_ALIVE_SECONDS,
                 network_backend=self._line,
             )
