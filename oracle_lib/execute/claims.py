@@ -179,7 +179,7 @@ _VERBS = {
 def hold(conn: Connection, mine: Claim, reason: str, until: datetime | timedelta, *, owner: str) -> bool:
     """Put the action back until a moment, or for so long, as if it had not been taken; false when it is not mine.
 
-    Only what no channel has: a key's life starts anew with the next attempt.
+    Only for what the channel certainly has not: what was tried for the first time is untried again.
     """
     untried = {"first_attempt_at": None, "channel": None} if mine.tried_for is None else {}
     done = conn.execute(

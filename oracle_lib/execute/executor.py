@@ -209,7 +209,9 @@ class _Worker:
                 self._tell(conn, mine)
                 return "executed"
             case Refused(reason, permanent, retry_after):
-                status = "failed" if permanent else self._again(mine, "failed")
+                # An earlier try under the same key may have arrived: giving up then says that nobody knows.
+                given_up = "unknown" if channel.idempotent and mine.tried_for is not None else "failed"
+                status = "failed" if permanent else self._again(mine, given_up)
                 return self._end(conn, mine, status, reason, not_before=retry_after)
             case Broken(reason):
                 _log.error("channel_broken", channel=channel.name, reason=reason)

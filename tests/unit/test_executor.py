@@ -177,6 +177,19 @@ def test_an_email_goes_to_the_address_of_the_moment_and_other_messages_carry_non
     assert [message.to for message in channel.messages] == ["ada@example.org", None]
 
 
+@pytest.mark.parametrize(("idempotent", "ends"), [(True, "unknown"), (False, "failed")])
+def test_giving_up_says_failed_only_where_no_earlier_try_can_have_arrived(
+    store: Store, now: datetime, idempotent: bool, ends: str
+) -> None:
+    action_id = approved(store, now)
+    channel = Scripted([Refused("busy", permanent=False)] * claims.MAX_ATTEMPTS, idempotent=idempotent)
+    for _ in range(claims.MAX_ATTEMPTS):
+        with store.transaction() as conn:
+            conn.execute(sa.update(actions).values(next_attempt_at=None))
+        run(store, channel)
+    assert (len(channel.keys), row(store, action_id).status) == (claims.MAX_ATTEMPTS, ends)
+
+
 def test_a_permanent_refusal_fails(store: Store, now: datetime) -> None:
     action_id = approved(store, now)
     assert run(store, Scripted([Refused("no such address", permanent=True)])).failed == 1

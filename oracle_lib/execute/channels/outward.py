@@ -15,6 +15,7 @@ from datetime import timedelta
 import httpcore
 import httpx
 
+from oracle_lib.execute.channels.letter import one_line
 from oracle_lib.execute.channels.line import Line, NotPublic, check_url
 from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Broken, Delivered, Refused
 
@@ -92,7 +93,7 @@ class Outward:
 
 def answer_to(reply: Reply, provider_id: str) -> Answer:
     """Say what a reply means where a provider has no rule of its own. `provider_id` is what an accepted message is."""
-    said = f"{reply.status} {_words(reply.body)}".strip()
+    said = one_line(f"{reply.status} {reply.body[:300].decode('utf-8', 'replace')}")
     if reply.status < 300:
         return Delivered(provider_id)
     if reply.status == 429:
@@ -103,12 +104,6 @@ def answer_to(reply: Reply, provider_id: str) -> Answer:
     if reply.status < 400 or reply.status in (401, 403, 404, 405, 410):
         return Broken(said)
     return Refused(said, permanent=True)
-
-
-def _words(body: bytes) -> str:
-    """Return the beginning of an answer as one line, for a reason that people read."""
-    text = body[:300].decode("utf-8", "replace")
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def _retry_after(headers: Mapping[str, str]) -> timedelta | None:

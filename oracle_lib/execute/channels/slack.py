@@ -35,7 +35,7 @@ class Slack:
 
     def _text(self, message: Message) -> str:
         heading = " · ".join(_escaped(part) for part in (self._sender, message.subject) if part)
-        return f"*{heading}*\n{_escaped(message.content)}"
+        return f"*{heading}*\n{_escaped(message.content)}" if heading else _escaped(message.content)
 
 
 def _escaped(text: str) -> str:
