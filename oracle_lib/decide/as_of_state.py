@@ -35,6 +35,7 @@ from oracle_lib.settings import Settings
 from oracle_lib.storage import tables
 from oracle_lib.storage.publish import compiled, composed_over, scanning, scratch_table
 from oracle_lib.storage.relations import scratch
+from oracle_lib.storage.tables.activity import EVENT_KINDS
 from oracle_lib.storage.tables.base import Moment
 
 _ASKED = "asked_days"
@@ -52,7 +53,7 @@ _ROLLUPS = {
     tables.user_lessons: user_lessons_expr,
 }
 _EVER = (date(1970, 1, 1), date(9999, 1, 1))
-_EARLY, _RECKONED, _TOLD = "early_pairs", "reckoned", "told"
+_EARLY, _EARLY_EVENTS, _RECKONED, _TOLD = "early_pairs", "early_events", "reckoned", "told"
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,38 @@ class Past:
         return composed_over(compiled(expression), self.stand_ins)
 
 
-def look_back(conn: Connection, pairs: sa.Select, columns: Collection[str], *, settings: Settings) -> Past:
+def look_back(
+    conn: Connection,
+    pairs: sa.Select,
+    columns: Collection[str],
+    *,
+    settings: Settings,
+    reach: int | None = None,
+    kinds: Collection[str] | None = None,
+) -> Past:
     """Make the past of `pairs` (user_id, as_of of `run_days`) with these `columns` of `segments`.
 
-    Stands in temporary tables until the transaction ends or the next call.
+    `reach` is how many days back the rollups are asked for, all of them if None; `kinds` which events are, beside what
+    users did themselves. Stands in temporary tables until the transaction ends or the next call.
     """
     found = pairs.subquery()
     key = sa.cast(sa.func.row_number().over(), sa.Text).label("key")
     days = run_days.join(found, found.c.as_of == run_days.c.as_of)
     scratch_table(conn, _ASKED, written_out(sa.select(key, found.c.user_id, *run_days.columns).select_from(days)))
-    _count_early(conn)
-    # `activity` reads the days that stand in before it.
-    past = Past({name: written_out(query) for name, query in _stored().items()} | {"activity": _lasts()})
-    segments = written_out(_segments(conn, past, sorted(columns), settings))
-    return Past({**past.stand_ins, "segments": segments})
+    _count_early(conn, kinds)
+    # What is worked out of a segment rests on all days, however few the rest of a condition asks for.
+    segments = _segments(conn, Past(_stand_ins(None)), sorted(columns), settings)
+    return Past({**_stand_ins(reach), "segments": written_out(segments)})
+
+
+def _stand_ins(reach: int | None) -> dict[str, str]:
+    """Return all but `segments`; `activity` reads the days that stand in before it."""
+    return {name: written_out(query) for name, query in _stored(reach).items()} | {"activity": _lasts()}
+
+
+def is_kept(column: str) -> bool:
+    """Say whether every change of a column of `segments` is kept, so that it need not be worked out."""
+    return column in _KEPT
 
 
 def written_out(query: sa.Select | sa.CompoundSelect) -> str:
@@ -87,10 +106,13 @@ def written_out(query: sa.Select | sa.CompoundSelect) -> str:
     return str(query.compile(dialect=pg.dialect(), compile_kwargs={"literal_binds": True}))  # type: ignore[no-untyped-call]
 
 
-def _count_early(conn: Connection) -> None:
+def _count_early(conn: Connection, kinds: Collection[str] | None) -> None:
     """Count what users did on an asked day before the moment, where its rollup holds what came after it too."""
     days = tables.user_days.c
-    began = sa.or_(days.first_acted_at < asked.c.now, days.events > days.acted)
+    others = days.events > days.acted
+    if kinds is not None and set(kinds) <= set(EVENT_KINDS):
+        others = sa.or_(sa.false(), *(days[kind] > 0 for kind in sorted(kinds)))
+    began = sa.or_(days.first_acted_at < asked.c.now, others)
     pairs = (
         sa.select(asked.c.user_id, asked.c.as_of.label("day"), asked.c.now)
         .join(tables.user_days, sa.and_(days.user_id == asked.c.user_id, days.day == asked.c.as_of))
@@ -106,7 +128,8 @@ def _count_early(conn: Connection) -> None:
         # Known before a partition is opened, as what stands in its row is not.
         at >= sa.cast(sa.select(sa.func.min(early.c.day)).scalar_subquery(), Moment),
     )
-    events = written_out(sa.select(tables.events).join(early, before))
+    scratch_table(conn, _EARLY_EVENTS, written_out(sa.select(tables.events).join(early, before)))
+    events = written_out(sa.select(sa.table(_EARLY_EVENTS, *map(sa.column, tables.events.columns.keys()))))
     for table in _ROLLUPS:
         scratch_table(conn, f"early_{table.name}", composed_over(_rollup_of_early(table), {"events": events}))
 
@@ -117,12 +140,14 @@ def _rollup_of_early(table: sa.Table) -> str:
     return compiled(_ROLLUPS[table](*_EVER, who))
 
 
-def _stored() -> dict[str, sa.Select | sa.CompoundSelect]:
+def _stored(reach: int | None) -> dict[str, sa.Select | sa.CompoundSelect]:
     """Return the queries that move stored rows, by the table they stand in for."""
     sent, came, made, tags = tables.actions, tables.outcomes, tables.segment_changes, tables.user_tags
     return {
         "users": _people(),
-        **{table.name: _days(table) for table in _ROLLUPS},
+        "user_days": _days(tables.user_days, reach),
+        "user_day_events": _days(tables.user_day_events, reach),
+        "user_lessons": _days(tables.user_lessons, None),
         "user_tags": _moved(tags, tags.c.set_at <= asked.c.written),
         "segment_changes": _moved(made, made.c.changed_at <= asked.c.written),
         "actions": _moved(sent, sent.c.executed_at < asked.c.now, id=_own(sent.c.id)),
@@ -130,9 +155,10 @@ def _stored() -> dict[str, sa.Select | sa.CompoundSelect]:
     }
 
 
-def _days(table: sa.Table) -> sa.CompoundSelect:
+def _days(table: sa.Table, reach: int | None) -> sa.CompoundSelect:
+    within = [] if reach is None else [table.c.day > asked.c.as_of - reach]
     early = sa.table(f"early_{table.name}", *(sa.column(one.name, one.type) for one in table.columns))
-    before = _moved(table, table.c.day <= asked.c.whole)
+    before = _moved(table, table.c.day <= asked.c.whole, *within)
     return sa.union_all(before, _moved(early, early.c.day == asked.c.as_of, asked.c.as_of > asked.c.whole))
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.clock import DAY
 from oracle_lib.decide import (
@@ -202,9 +203,13 @@ def _overlap(known: Known, proposed: Sequence[Firing]) -> dict[str, int]:
 
 def _samples(conn: Connection, chosen: Sequence[Firing]) -> Mapping[date, list[Sample]]:
     f = past_fired.c
-    wanted = sa.tuple_(f.as_of, f.user_id).in_([(one.day, one.user_id) for one in chosen])
+    days = sa.bindparam("days", [one.day for one in chosen], type_=pg.ARRAY(sa.Date))
+    users = sa.bindparam("users", [one.user_id for one in chosen], type_=pg.ARRAY(sa.Text))
+    wanted = sa.func.unnest(days, users).table_valued("as_of", "user_id", name="wanted").render_derived()
+    same = sa.and_(f.as_of == wanted.c.as_of, f.user_id == wanted.c.user_id)
+    query = sa.select(f.as_of, f.user_id, f.cause, f.fired).join(wanted, same).order_by(f.as_of, f.user_id)
     found: defaultdict[date, list[Sample]] = defaultdict(list)
-    for day, *shown in conn.execute(sa.select(f.as_of, f.user_id, f.cause, f.fired).where(wanted).order_by(f.user_id)):
+    for day, *shown in conn.execute(query):
         found[day].append(Sample(*shown))
     return found
 

@@ -81,8 +81,8 @@ class Known:
 
 def firings(conn: Connection) -> list[Firing]:
     """Return what is in `past_fired`, in the order of days."""
-    rows = conn.execute(sa.select(past_fired.c.as_of, past_fired.c.user_id, past_fired.c.cause))
-    return sorted(Firing(*row) for row in rows)
+    f = past_fired.c
+    return [Firing(*row) for row in conn.execute(sa.select(f.as_of, f.user_id, f.cause).order_by(f.as_of, f.user_id))]
 
 
 def learn(conn: Connection, rule: Rule, days: Sequence[PastDay], limits: Limits, drawn: Sequence[Drawn]) -> Known:
@@ -131,7 +131,7 @@ def _too_much(rule: Rule, had: History, day: PastDay, others: Sequence[Other], l
         return "cooldown"
     if said.max_per_user is not None and len(had.times) >= said.max_per_user:
         return "max_per_user"
-    if said.message_class != "marketing" or said.action_type in _UNCAPPED:
+    if said.message_class != "marketing" or said.action_type in _UNCAPPED or not (others or had.times):
         return None
     return next((cap.reason for cap in limits.caps if _is_full(cap, rule, had, day, others)), None)
 
