@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import academy, dagster_overhead, daily_chain, growth, ingest, memory, models, publishing, reading
+from bench import academy, dagster_overhead, daily_chain, dry_run, growth, ingest, memory, models, publishing, reading
 from bench.result import Result, Say
 from oracle_lib.storage.embedded import EmbeddedServer
 
@@ -26,9 +26,11 @@ _LARGE = {
     "reading": reading.measure,
     "memory": memory.measure,
 }
-SUBJECTS = ("ingest", "dagster_overhead", "growth", "models", *_LARGE)
+SUBJECTS = ("ingest", "dagster_overhead", "growth", "dry_run", "models", *_LARGE)
 # Growth is measured on academies a tenth as large, and on four times that.
 _TENTH = 10
+# A rule is tried on an academy of a quarter of the users.
+_QUARTER = 4
 
 
 def main() -> None:
@@ -59,6 +61,9 @@ def _measure(
     if "growth" in subjects:
         say("Growth")
         results += growth.measure(server, users=users // _TENTH, events=events // _TENTH, say=say)
+    if "dry_run" in subjects:
+        say("Dry run")
+        results += dry_run.measure(server, users=users // _QUARTER, events=events // _QUARTER, say=say)
     if "models" in subjects:
         say("Models")
         results += models.measure(server, count=users, say=say)

@@ -8,8 +8,9 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, PositiveInt, SecretStr, StringConstraints
+from pydantic import Field, PositiveInt, SecretStr, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from oracle_lib.observe import catalogue
@@ -137,6 +138,14 @@ class Settings(BaseSettings):
     )
     run_log_days: int = Field(30, ge=1, description="Dagster's own records of finished runs are kept so many days.")
     alert_webhook_url: str | None = Field(None, description="Where alerts go besides the log: any URL that takes JSON.")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        try:
+            return ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Berlin") from error
 
     @property
     def home_path(self) -> Path:

@@ -16,6 +16,7 @@ _WORLDS = {
     "tests/pipelines/test_oulad_backfill.py": "up",
     "tests/pipelines/test_up.py": "up",
     "tests/unit/test_conditions.py": "conditions",
+    "tests/unit/test_dry_run.py": "dry run",
     "tests/unit/test_conditions_in_a_world.py": "conditions in a world",
     "tests/unit/test_formulas.py": "formulas",
     "tests/unit/test_same_rows_on_duckdb.py": "two engines",

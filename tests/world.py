@@ -3,12 +3,15 @@
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
+from uuid import NAMESPACE_OID, uuid5
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.analyze import classifier, predictor
+from oracle_lib.decide import rules_engine, starters
 from oracle_lib.observe import activity
 from oracle_lib.observe.batch import Door
 from oracle_lib.observe.ingest import ingest
@@ -72,6 +75,15 @@ def events(count: int, *, users: int, until: datetime, days: int, seed: int) -> 
 def post(conn: Connection, bodies: Sequence[bytes], received_at: datetime, door: Door = DOOR) -> int:
     """Send events through the one door; return how many were accepted."""
     return ingest(conn, bodies, door=door, received_at=received_at).accepted
+
+
+def install_starters(conn: Connection, now: datetime, *, holdout: int | None = None) -> None:
+    """Publish the starter rules; `holdout` percent in place of theirs. At every run the same users are held out."""
+    for said in starters.rules():
+        rule = said if holdout is None else replace(said, holdout=holdout)
+        made = rules_engine.create(conn, rule, actor="oracle", now=now)
+        fixed = sa.update(tables.experiments).where(tables.experiments.c.rule_id == made.id)
+        conn.execute(fixed.values(id=uuid5(NAMESPACE_OID, rule.name)))
 
 
 def run_stages(conn: Connection, as_of: date, *, everyone: bool = False) -> None:

@@ -18,16 +18,18 @@ years of history proposes nothing.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import ibis
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.decide import matching
 from oracle_lib.decide.candidates import candidates
 from oracle_lib.decide.conditions import DaysSince, Followed
+from oracle_lib.decide.definition import Definition
 from oracle_lib.decide.layout import Layout
 from oracle_lib.decide.rules_engine import Rule
 from oracle_lib.storage.publish import scratch_table
@@ -38,6 +40,27 @@ _AHEAD = timedelta(minutes=10)
 
 # A temporary table of one run, beside `candidates`.
 MATCHED = "matched"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Of whom a rule's conditions hold, and when it is asked: values of one run, or columns where it is of many days.
+
+    `rows` has a row for each of `each`, and `last`, the day that anchors a time rule. A cause is fresh after the moment
+    `fresh_after`, or from the day `fresh_from` on; where `standing`, older ones count too. Nothing from after `until`
+    or the day `as_of` is known, nor a change that was written after `written` (None: what is written is known).
+    """
+
+    rows: sa.FromClause
+    each: tuple[ColumnElement, ...]
+    holds: ColumnElement[bool]
+    last: ColumnElement[date] | None
+    standing: ColumnElement[bool]
+    as_of: date | ColumnElement[date]
+    fresh_after: datetime | ColumnElement[datetime]
+    fresh_from: date | ColumnElement[date]
+    until: datetime | ColumnElement[datetime]
+    written: ColumnElement[datetime] | None = None
 
 
 def column_of(rules: Sequence[Rule]) -> dict[Rule, str]:
@@ -86,6 +109,34 @@ def leave_out_answered(conn: Connection) -> None:
     )
 
 
+def anchored(rule: Definition, layout: Layout) -> str | None:
+    """Return the column of `matched` with the day that anchors a time rule; None for rules of other triggers."""
+    if rule.trigger != "time_based":
+        return None
+    anchor = _anchor(rule)
+    return layout.lasts[anchor.event] if isinstance(anchor, DaysSince) else layout.sequences[anchor]
+
+
+def threshold(rule: Definition) -> tuple[str, int, str]:
+    """Return the event that anchors a time rule, after how many days it fires, and how its causes name what it asks."""
+    match _anchor(rule):
+        case DaysSince(event, op, value):
+            return event, value + (1 if op == ">" else 0), f"{op}{value}"
+        case Followed(event, then, _, within_days):
+            return event, within_days, f"!{then}<{within_days}"
+
+
+def causes(rule: Definition, asked: Asked) -> sa.Select:
+    """Return `each` for whom the rule fires, with the newest `cause` and what is told of it as `fired`."""
+    match rule.trigger:
+        case "event_based":
+            return _by_event(asked, sorted(rule.fires_on))
+        case "segment_based":
+            return _by_segment(asked, sorted(rule.moved_by))
+        case _:
+            return _by_time(asked, rule)
+
+
 def _candidate(rule: Rule, caused: sa.Subquery) -> sa.Select:
     said = rule.definition
     return sa.select(
@@ -106,25 +157,31 @@ def _candidate(rule: Rule, caused: sa.Subquery) -> sa.Select:
 
 
 def _caused(rule: Rule, column: str, layout: Layout, as_of: date, now: datetime) -> sa.Select:
-    standing = rule.published_at > now - FRESH
-    match rule.definition.trigger:
-        case "event_based":
-            return _by_event(column, sorted(rule.definition.fires_on), now)
-        case "segment_based":
-            return _by_segment(column, sorted(rule.definition.moved_by), None if standing else now - FRESH)
-        case _:
-            anchor = rule.definition.anchor
-            assert anchor is not None, "a time rule without an anchor cannot be published"  # noqa: S101
-            last = layout.lasts[anchor.event] if isinstance(anchor, DaysSince) else layout.sequences[anchor]
-            return _by_time(column, anchor, last, None if standing else as_of - FRESH)
+    last = anchored(rule.definition, layout)
+    others = [] if last is None else [sa.column(last, sa.Date)]
+    rows = sa.table(MATCHED, sa.column("user_id", sa.Text), sa.column(column, sa.Boolean), *others)
+    asked = Asked(
+        rows=rows,
+        each=(rows.c.user_id,),
+        holds=rows.c[column],
+        last=None if last is None else rows.c[last],
+        standing=sa.true() if rule.published_at > now - FRESH else sa.false(),
+        as_of=as_of,
+        fresh_after=now - FRESH,
+        fresh_from=as_of - FRESH,
+        until=now + _AHEAD,
+    )
+    return causes(rule.definition, asked)
 
 
-def _holders(column: str, *others: str) -> sa.TableClause:
-    return sa.table(MATCHED, sa.column("user_id", sa.Text), sa.column(column, sa.Boolean), *map(sa.column, others))
+def _anchor(rule: Definition) -> DaysSince | Followed:
+    anchor = rule.anchor
+    assert anchor is not None, "a time rule without an anchor cannot be published"  # noqa: S101
+    return anchor
 
 
-def _by_event(column: str, names: list[str], now: datetime) -> sa.Select:
-    held = _holders(column)
+def _by_event(asked: Asked, names: list[str]) -> sa.Select:
+    user_id = asked.rows.c.user_id
     fired = sa.func.jsonb_strip_nulls(
         sa.func.jsonb_build_object(
             "event",
@@ -140,63 +197,62 @@ def _by_event(column: str, names: list[str], now: datetime) -> sa.Select:
         )
     )
     return (
-        sa.select(held.c.user_id, events.c.message_id.label("cause"), fired.label("fired"))
-        .ext(pg.distinct_on(held.c.user_id))
-        .join(users, users.c.id == held.c.user_id)
-        .join(events, events.c.user_id == held.c.user_id)
+        sa.select(*asked.each, events.c.message_id.label("cause"), fired.label("fired"))
+        .ext(pg.distinct_on(*asked.each))
+        .join(users, users.c.id == user_id)
+        .join(events, events.c.user_id == user_id)
         .where(
-            held.c[column],
+            asked.holds,
             events.c.event.in_(names),
-            events.c.created_at > now - FRESH,
-            events.c.created_at <= now + _AHEAD,
+            events.c.created_at > asked.fresh_after,
+            events.c.created_at <= asked.until,
             events.c.source.is_distinct_from("oracle"),
             sa.or_(users.c.baseline_at.is_(None), events.c.created_at > users.c.baseline_at),
         )
-        .order_by(held.c.user_id, events.c.created_at.desc(), events.c.message_id.desc())
+        .order_by(*asked.each, events.c.created_at.desc(), events.c.message_id.desc())
     )
 
 
-def _by_segment(column: str, moved: list[str], since: datetime | None) -> sa.Select:
-    held = _holders(column)
+def _by_segment(asked: Asked, moved: list[str]) -> sa.Select:
+    user_id = asked.rows.c.user_id
     change = segment_changes.c
     fired = sa.func.jsonb_build_object(
         "field", change.field, "old", change.old, "new", change.new, "at", change.changed_at, "changeId", change.id
     )
     query = (
-        sa.select(held.c.user_id, sa.cast(change.id, sa.Text).label("cause"), fired.label("fired"))
-        .ext(pg.distinct_on(held.c.user_id))
-        .join(users, users.c.id == held.c.user_id)
-        .join(segment_changes, change.user_id == held.c.user_id)
+        sa.select(*asked.each, sa.cast(change.id, sa.Text).label("cause"), fired.label("fired"))
+        .ext(pg.distinct_on(*asked.each))
+        .join(users, users.c.id == user_id)
+        .join(segment_changes, change.user_id == user_id)
         .where(
-            held.c[column],
+            asked.holds,
             change.field.in_(moved),
+            sa.or_(asked.standing, change.changed_at > asked.fresh_after),
             sa.or_(
                 users.c.baseline_at.is_(None),
                 sa.and_(change.old.is_not(None), change.changed_at > users.c.baseline_at),
             ),
         )
-        .order_by(held.c.user_id, change.id.desc())
+        .order_by(*asked.each, change.id.desc())
     )
-    return query if since is None else query.where(change.changed_at > since)
+    return query if asked.written is None else query.where(change.changed_at <= asked.written)
 
 
-def _by_time(column: str, anchor: DaysSince | Followed, last: str, since: date | None) -> sa.Select:
-    held = _holders(column, last)
-    day = sa.type_coerce(held.c[last], sa.Date)
-    match anchor:
-        case DaysSince(event, op, value):
-            after, asked = value + (1 if op == ">" else 0), f"{op}{value}"
-        case Followed(event, then, _, within_days):
-            after, asked = within_days, f"!{then}<{within_days}"
+def _by_time(asked: Asked, rule: Definition) -> sa.Select:
+    assert asked.last is not None, "whoever asks of a time rule knows its anchor"  # noqa: S101
+    event, after, said = threshold(rule)
+    day = sa.type_coerce(asked.last, sa.Date)
     crossed = day + after
-    named = sa.func.concat(event, "@", sa.cast(day, sa.Text), asked)
+    named = sa.func.concat(event, "@", sa.cast(day, sa.Text), said)
     fired = sa.func.jsonb_build_object("event", event, "lastOn", day, "crossedOn", crossed)
-    query = (
-        sa.select(held.c.user_id, named.label("cause"), fired.label("fired"))
-        .join(users, users.c.id == held.c.user_id)
+    return (
+        sa.select(*asked.each, named.label("cause"), fired.label("fired"))
+        .join_from(asked.rows, users, users.c.id == asked.rows.c.user_id)
         .where(
-            held.c[column],
+            asked.holds,
+            # Other conditions may hold before the silence has lasted long enough, or without any.
+            crossed <= asked.as_of,
+            sa.or_(asked.standing, crossed >= asked.fresh_from),
             sa.or_(users.c.baseline_at.is_(None), crossed > sa.cast(users.c.baseline_at, sa.Date)),
         )
     )
-    return query if since is None else query.where(crossed >= since)

@@ -181,6 +181,11 @@ def _person(asked: sa.FromClause, limits: Limits, *, reaches_people: bool) -> li
     ]
 
 
+def person_refused(asked: sa.FromClause, limits: Limits) -> ColumnElement[str]:
+    """Return why this person may not be written to at all, null where they may; for a dry run (`past_limits.py`)."""
+    return sa.case(*_person(asked, limits, reaches_people=False), else_=sa.null())
+
+
 def _proposed_before(asked: sa.FromClause, now: datetime) -> list[_Case]:
     """Ask what the rule has proposed to the user before."""
     same = sa.and_(actions.c.rule_id == asked.c.rule_id, actions.c.user_id == asked.c.user_id)

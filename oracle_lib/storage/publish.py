@@ -5,7 +5,7 @@ are not touched, rows of the scope that should no longer stand are deleted, and 
 Doing it twice writes nothing the second time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -80,6 +80,15 @@ def run(conn: Connection, sql: str) -> sa.CursorResult:
 def compiled(expression: ibis.Expr) -> str:
     """Compile an expression to PostgreSQL."""
     return str(ibis.to_sql(expression, dialect="postgres", pretty=False))
+
+
+def composed_over(query: str, stand_ins: Mapping[str, str]) -> str:
+    """Put queries in the place of the stored tables they are named for, within a query that reads those.
+
+    A stand-in reads stored tables by their schema, and stand-ins before it by their bare name.
+    """
+    named = ", ".join(f"{_quote(name)} AS NOT MATERIALIZED ({one})" for name, one in stand_ins.items())
+    return f"WITH {named} SELECT * FROM ({query}) AS seen"
 
 
 def scratch_table(conn: Connection, name: str, rows: ibis.Table | str) -> int:

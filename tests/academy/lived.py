@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 
 from oracle_lib import stages
 from oracle_lib.clock import newest_closed_week, start_of
-from oracle_lib.decide import rules_engine
 from oracle_lib.execute import approvals, executor
 from oracle_lib.execute.approvals import Draft
 from oracle_lib.execute.channels import Ambiguous, Answer, Channel, Message, Outbox, Refused
@@ -25,7 +24,7 @@ from oracle_lib.simulate.loading import DOOR
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import actions, dirty_users, users
 from oracle_lib.window import Week, missed_days
-from tests.world import event
+from tests.world import event, install_starters
 
 USERS, ACADEMY_DAYS, SEED = 1500, 90, 11
 FIRST = date(2026, 2, 15)
@@ -86,7 +85,7 @@ class Life:
         self._stand_at(start_of(FIRST))
         load(self.store, self.academy, now=start_of(FIRST))
         with self.store.transaction() as conn:
-            rules_engine.install_starters(conn, start_of(FIRST))
+            install_starters(conn, start_of(FIRST))
         for night in NIGHTS:
             self._night(night)
             if night.isoweekday() == 7:

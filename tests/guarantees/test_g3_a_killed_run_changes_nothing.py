@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from oracle_lib.decide import rules_engine
 from oracle_lib.execute import approvals
 from oracle_lib.execute.approvals import Draft
 from oracle_lib.simulate import Academy, load
@@ -64,7 +63,7 @@ def prepared(store: Store, now: datetime) -> None:
     """A small academy with the starter rules, and approved messages that are due."""
     load(store, Academy.make(60, 40, now.date(), seed=3), now=now)
     with store.transaction() as conn:
-        rules_engine.install_starters(conn, now)
+        world.install_starters(conn, now)
         for user in conn.scalars(sa.select(tables.users.c.id).order_by(tables.users.c.id).limit(5)).all():
             draft = Draft(user, "dm", f"Hi {user}")
             approvals.approve(conn, approvals.create(conn, draft, actor="anna", now=now).id, actor="bea", now=now)
@@ -72,6 +71,7 @@ def prepared(store: Store, now: datetime) -> None:
 
 def state(store: Store) -> dict[str, list[tuple[object, ...]]]:
     """What every table of the loop states, without ids and moments."""
+    given = tables.assignments.c
     a, m, o, change = tables.actions.c, tables.messages.c, tables.outcomes.c, tables.segment_changes.c
     # A segment rule names its cause by the id of a change: what is compared is the change, as ids come as they come.
     moved = sa.func.coalesce(change.field + ">" + change.new, a.cause)
@@ -81,6 +81,7 @@ def state(store: Store) -> dict[str, list[tuple[object, ...]]]:
             "actions": sa.select(a.user_id, a.triggered_by, moved, a.status, a.content).select_from(actions),
             "messages": sa.select(m.user_id, m.payload),
             "outcomes": sa.select(o.user_id, o.kind),
+            "assignments": sa.select(given.user_id, given.experiment_id, given.arm, given.converted_at),
             "segment_counts": sa.select(*tables.segment_counts.c),
         }
         found = {name: sorted((tuple(row) for row in conn.execute(query)), key=repr) for name, query in asked.items()}

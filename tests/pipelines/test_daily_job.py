@@ -9,7 +9,6 @@ import sqlalchemy as sa
 import time_machine
 
 from oracle_lib.clock import newest_closed_day, newest_closed_week
-from oracle_lib.decide import rules_engine
 from oracle_lib.errors import Permanent
 from oracle_lib.settings import Settings
 from oracle_lib.simulate import Academy, load
@@ -21,6 +20,7 @@ from oracle_pipelines.definitions import defs
 from oracle_pipelines.partitions import range_tags
 from oracle_pipelines.resources import Database
 from tests.unit.test_value_forecast import opened
+from tests.world import install_starters
 
 USERS, DAYS = 150, 60
 
@@ -31,7 +31,7 @@ def academy(store: Store, now: datetime) -> Academy:
     made = Academy.make(USERS, DAYS, now.date(), seed=3)
     load(store, made, now=now)
     with store.transaction() as conn:
-        rules_engine.install_starters(conn, now)
+        install_starters(conn, now)
     return made
 
 
@@ -56,7 +56,8 @@ def test_the_newest_day_goes_from_events_to_pending_actions(store: Store, now: d
     result = run("daily", store, now, partition_key=newest_closed_day(now).isoformat())
     assert result.success
     assert materialized(result) == {
-        "events", "user_days", "activity", "segments", "predictions", "actions", "deliveries", "outcomes", "retention",
+        "events", "user_days", "activity", "segments", "predictions", "actions", "deliveries", "outcomes",
+        "experiments", "retention",
     }  # fmt: skip
     assert count(store, tables.segments) == count(store, tables.users)
     assert count(store, tables.actions) > 0
@@ -204,7 +205,8 @@ def test_an_older_window_is_untouched_by_stages_that_decide(store: Store, now: d
     window = Window(date(2026, 1, 1), date(2026, 1, 2), now)
     reports = {name: step() for name, step in daily(store, window, Settings(), "test")}
     assert [name for name, report in reports.items() if report is OLDER] == [
-        "activity", "segments", "predictions", "actions", "deliveries", "outcomes", "retention",
+        "activity", "segments", "predictions", "actions", "next_best", "deliveries", "outcomes", "experiments",
+        "retention",
     ]  # fmt: skip
 
 

@@ -20,7 +20,6 @@ import sqlalchemy as sa
 
 from oracle_lib import access, clock, stages
 from oracle_lib.cli import home
-from oracle_lib.decide import rules_engine
 from oracle_lib.settings import Settings
 from oracle_lib.simulate import Academy, load
 from oracle_lib.storage.engine import Store
@@ -28,6 +27,7 @@ from oracle_lib.storage.tables import actions, messages, segments
 from oracle_lib.tell import lineage
 from tests.conftest import FULL, home_folder
 from tests.pipelines.installation import Up
+from tests.world import install_starters
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -113,7 +113,7 @@ def _brought_up(folder: Path) -> Iterator[Running]:
         now = clock.now()
         load(store, Academy.make(150, 45, now.date(), seed=5), now=now)
         with store.transaction() as conn:
-            rules_engine.install_starters(conn, now)
+            install_starters(conn, now, holdout=0)
             key = access.create(conn, "test", ["admin"], now, environment=settings.environment).key
         for _, step in stages.react(store, now, settings):
             step()

@@ -75,6 +75,7 @@ MATRIX = {
     ("GET", "/api/oracle/sending-stops"): "actions:read",
     ("PUT", "/api/oracle/sending-stops/{scope}"): "actions:approve",
     ("DELETE", "/api/oracle/sending-stops/{scope}"): "actions:approve",
+    ("POST", "/api/oracle/rules/{rule_id}/dry-run"): "rules:write",
     ("GET", "/api/oracle/ceo-report"): "report:read",
     ("POST", "/api/oracle/ceo-report"): "admin",
     ("POST", "/api/oracle/run-requests"): "admin",

@@ -117,6 +117,18 @@ def test_what_did_not_follow_fires_once_its_days_are_over_and_once_a_gap(conn: C
     assert "The rule asked for no lesson_complete within 3 days." in step.detail
 
 
+def test_a_silence_is_no_cause_before_it_has_lasted_long_enough(conn: Connection, now: datetime) -> None:
+    """Whoever is picked by another condition of an `any` has nothing to be answered yet."""
+    silent = {"days_since": {"event": "login", "op": ">=", "value": 7}}
+    either = {"any": [silent, {"event": "purchase", "within_days": 30}]}
+    rules_engine.create(conn, read(either, "time_based"), actor="anna", now=now)
+    user(conn, "u1", {7: {"login": 1}})
+    user(conn, "u2", {6: {"login": 1, "purchase": 1}})
+    user(conn, "u3", {20: {"purchase": 1}})
+    run(conn, now)
+    assert [(user_id, named) for user_id, named, _ in proposals(conn)] == [("u1", "login@2026-02-25>=7")]
+
+
 def test_sums_predictions_messages_and_progress_are_told_with_their_values(conn: Connection, now: datetime) -> None:
     conditions = {
         "all": [

@@ -59,6 +59,12 @@ def test_quiet_hours_within_a_day_and_none_at_all(conn: Connection) -> None:
     assert QuietHours.read("") is QuietHours.read("8-8") is None
 
 
+def test_settings_that_name_no_zone_or_no_hours_are_refused_at_start() -> None:
+    for wrong in ({"time_zone": "Mars/Olympus"}, {"quiet_hours": "25-8"}, {"channel_caps": {"email": {"day": 0}}}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Settings(**wrong)
+
+
 def approved(store: Store, now: datetime, *, rule: UUID | None = None, kind: str = "dm", user: str = "u1") -> UUID:
     """One approved action; with a rule it counts as proposed by it."""
     with store.transaction() as conn:

@@ -1,0 +1,277 @@
+"""Users as they stood at many past moments, in the place of the stored tables: the same questions, asked of the past.
+
+All that a condition asks is about a user's days up to today. So each user on each past day is made a person of their
+own, all of whose dates are moved by the same number of days, until the day that is asked for is `TODAY`. Queries that
+do so stand in for the tables, and `matching.py`, `features.py` and the formulas of the models run on them unchanged: no
+question has a second definition that could drift from the first.
+
+What stood at the moment:
+
+- days before it from the rollups, and of its own day what the raw events before it make;
+- the levels of a segment as `segment_changes` kept them, every other field worked out from the days;
+- traits with the later rows of `profile_changes` undone, and no tag that was set later;
+- consent, the catalogue, models and settings as they are today.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+
+import ibis
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection
+from sqlalchemy.dialects import postgresql as pg
+
+from oracle_lib.analyze import predictor, reasons
+from oracle_lib.analyze.classifier import segment_expr
+from oracle_lib.analyze.features import levels_state_expr, state_expr
+from oracle_lib.analyze.targets import CHURN
+from oracle_lib.decide import fields
+from oracle_lib.decide.past_days import TODAY, run_days
+from oracle_lib.observe.activity import activity_expr, user_day_events_expr, user_days_expr, user_lessons_expr
+from oracle_lib.observe.moments import OneDay
+from oracle_lib.settings import Settings
+from oracle_lib.storage import tables
+from oracle_lib.storage.publish import compiled, composed_over, scanning, scratch_table
+from oracle_lib.storage.relations import scratch
+from oracle_lib.storage.tables.activity import EVENT_KINDS
+from oracle_lib.storage.tables.base import Moment
+
+_ASKED = "asked_days"
+# A user on one of the days, under a `key` of their own.
+_OF_DAYS = [sa.column(one.name, one.type) for one in run_days.columns]
+asked = sa.table(_ASKED, sa.column("key", sa.Text), sa.column("user_id", sa.Text), *_OF_DAYS)
+# Fields of the segment whose every change is kept.
+_KEPT = frozenset(field.column for field in fields.SEGMENT.values() if field.moves == field.column)
+_FORETOLD = frozenset({*predictor.COLUMNS.values(), "churn_reason"})
+# What conditions read of `activity`.
+_LASTS = ("last_active_on", "last_lesson_on", "last_course_complete_on")
+_ROLLUPS = {
+    tables.user_days: user_days_expr,
+    tables.user_day_events: user_day_events_expr,
+    tables.user_lessons: user_lessons_expr,
+}
+_EVER = (date(1970, 1, 1), date(9999, 1, 1))
+_EARLY, _EARLY_EVENTS, _RECKONED, _TOLD = "early_pairs", "early_events", "reckoned", "told"
+
+
+@dataclass(frozen=True)
+class Past:
+    """What stands in for the stored tables; every moment looks like the end of `TODAY`."""
+
+    stand_ins: Mapping[str, str]
+
+    def over(self, expression: ibis.Table) -> str:
+        """Compile an expression over the past."""
+        return composed_over(compiled(expression), self.stand_ins)
+
+
+def look_back(
+    conn: Connection,
+    pairs: sa.Select,
+    columns: Collection[str],
+    *,
+    settings: Settings,
+    reach: int | None = None,
+    kinds: Collection[str] | None = None,
+) -> Past:
+    """Make the past of `pairs` (user_id, as_of of `run_days`) with these `columns` of `segments`.
+
+    `reach` is how many days back the rollups are asked for, all of them if None; `kinds` which events are, beside what
+    users did themselves. Stands in temporary tables until the transaction ends or the next call.
+    """
+    found = pairs.subquery()
+    key = sa.cast(sa.func.row_number().over(), sa.Text).label("key")
+    days = run_days.join(found, found.c.as_of == run_days.c.as_of)
+    scratch_table(conn, _ASKED, written_out(sa.select(key, found.c.user_id, *run_days.columns).select_from(days)))
+    _count_early(conn, kinds)
+    # What is worked out of a segment rests on all days, however few the rest of a condition asks for.
+    segments = _segments(conn, Past(_stand_ins(None)), sorted(columns), settings)
+    return Past({**_stand_ins(reach), "segments": written_out(segments)})
+
+
+def _stand_ins(reach: int | None) -> dict[str, str]:
+    """Return all but `segments`; `activity` reads the days that stand in before it."""
+    return {name: written_out(query) for name, query in _stored(reach).items()} | {"activity": _lasts()}
+
+
+def is_kept(column: str) -> bool:
+    """Say whether every change of a column of `segments` is kept, so that it need not be worked out."""
+    return column in _KEPT
+
+
+def written_out(query: sa.Select | sa.CompoundSelect) -> str:
+    """Write a query over our own tables with its values in it, to be part of a larger one."""
+    return str(query.compile(dialect=pg.dialect(), compile_kwargs={"literal_binds": True}))  # type: ignore[no-untyped-call]
+
+
+def _count_early(conn: Connection, kinds: Collection[str] | None) -> None:
+    """Count what users did on an asked day before the moment, where its rollup holds what came after it too."""
+    days = tables.user_days.c
+    others = days.events > days.acted
+    if kinds is not None and set(kinds) <= set(EVENT_KINDS):
+        others = sa.or_(sa.false(), *(days[kind] > 0 for kind in sorted(kinds)))
+    began = sa.or_(days.first_acted_at < asked.c.now, others)
+    pairs = (
+        sa.select(asked.c.user_id, asked.c.as_of.label("day"), asked.c.now)
+        .join(tables.user_days, sa.and_(days.user_id == asked.c.user_id, days.day == asked.c.as_of))
+        .where(asked.c.as_of > asked.c.whole, began)
+    )
+    scratch_table(conn, _EARLY, written_out(pairs))
+    early = sa.table(_EARLY, sa.column("user_id"), sa.column("day", sa.Date), sa.column("now", Moment))
+    at = tables.events.c.created_at
+    before = sa.and_(
+        tables.events.c.user_id == early.c.user_id,
+        at >= sa.cast(early.c.day, Moment),
+        at < early.c.now,
+        # Known before a partition is opened, as what stands in its row is not.
+        at >= sa.cast(sa.select(sa.func.min(early.c.day)).scalar_subquery(), Moment),
+    )
+    scratch_table(conn, _EARLY_EVENTS, written_out(sa.select(tables.events).join(early, before)))
+    events = written_out(sa.select(sa.table(_EARLY_EVENTS, *map(sa.column, tables.events.columns.keys()))))
+    for table in _ROLLUPS:
+        scratch_table(conn, f"early_{table.name}", composed_over(_rollup_of_early(table), {"events": events}))
+
+
+@cache
+def _rollup_of_early(table: sa.Table) -> str:
+    who = scratch(_EARLY, {"user_id": "string", "day": "date"})
+    return compiled(_ROLLUPS[table](*_EVER, who))
+
+
+def _stored(reach: int | None) -> dict[str, sa.Select | sa.CompoundSelect]:
+    """Return the queries that move stored rows, by the table they stand in for."""
+    sent, came, made, tags = tables.actions, tables.outcomes, tables.segment_changes, tables.user_tags
+    return {
+        "users": _people(),
+        "user_days": _days(tables.user_days, reach),
+        "user_day_events": _days(tables.user_day_events, reach),
+        "user_lessons": _days(tables.user_lessons, None),
+        "user_tags": _moved(tags, tags.c.set_at <= asked.c.written),
+        "segment_changes": _moved(made, made.c.changed_at <= asked.c.written),
+        "actions": _moved(sent, sent.c.executed_at < asked.c.now, id=_own(sent.c.id)),
+        "outcomes": _moved(came, came.c.at < asked.c.now, action_id=_own(came.c.action_id)),
+    }
+
+
+def _days(table: sa.Table, reach: int | None) -> sa.CompoundSelect:
+    within = [] if reach is None else [table.c.day > asked.c.as_of - reach]
+    early = sa.table(f"early_{table.name}", *(sa.column(one.name, one.type) for one in table.columns))
+    before = _moved(table, table.c.day <= asked.c.whole, *within)
+    return sa.union_all(before, _moved(early, early.c.day == asked.c.as_of, asked.c.as_of > asked.c.whole))
+
+
+def _people() -> sa.Select:
+    """Return the users by key, with the traits they had."""
+    change = tables.profile_changes.c
+    name = sa.func.substr(change.field, len("traits.") + 1)
+    later = (
+        sa.select(asked.c.key, name.label("name"), change.old)
+        .ext(pg.distinct_on(asked.c.key, change.field))
+        .join(tables.profile_changes, change.user_id == asked.c.user_id)
+        .where(change.changed_at > asked.c.written, sa.func.starts_with(change.field, "traits."))
+        .order_by(asked.c.key, change.field, change.id)
+        .subquery()
+    )
+    before = sa.func.jsonb_object_agg(later.c.name, later.c.old).label("traits")
+    undone = sa.select(later.c.key, before).group_by(later.c.key).subquery()
+    nothing = sa.cast(sa.literal("{}", sa.Text), pg.JSONB)
+    users = tables.users
+    traits = users.c.traits.op("||")(sa.func.coalesce(undone.c.traits, nothing))
+    people = _moved(users, on=users.c.id, id=asked.c.key, traits=traits)
+    return people.outerjoin(undone, undone.c.key == asked.c.key)
+
+
+def _moved(
+    table: sa.FromClause, *known: ColumnElement[bool], on: ColumnElement | None = None, **others: ColumnElement
+) -> sa.Select:
+    """Return the rows of asked users that were `known`, under their key and with their dates moved.
+
+    `others` are columns that become something else.
+    """
+    values = {column.name: others.get(column.name, _shifted(column)) for column in table.columns}
+    same = asked.c.user_id == (table.c.user_id if on is None else on)
+    shown = [value.label(name) for name, value in values.items()]
+    return sa.select(*shown).select_from(table.join(asked, same)).where(*known)
+
+
+def _shifted(column: ColumnElement) -> ColumnElement:
+    if column.key == "user_id":
+        return asked.c.key
+    match column.type:
+        case sa.Date():
+            return column + asked.c.shift
+        case sa.DateTime():
+            # Hours, not days: a day of some session's zone may have another length.
+            return column + sa.func.make_interval(0, 0, 0, 0, asked.c.shift * 24)
+        case _:
+            return column
+
+
+def _own(identity: ColumnElement) -> ColumnElement:
+    """Return an id that is of one asked day alone."""
+    return sa.func.concat(asked.c.key, ":", identity)
+
+
+@cache
+def _lasts() -> str:
+    """Return what conditions read of `activity`."""
+    return compiled(activity_expr(OneDay(TODAY)).select("user_id", *_LASTS))
+
+
+def _segments(conn: Connection, past: Past, columns: Collection[str], settings: Settings) -> sa.Select:
+    shown: list[ColumnElement] = [asked.c.key.label("user_id")]
+    found: sa.FromClause = asked
+    for name in columns:
+        if name in _KEPT:
+            kept = _standing(name)
+            then = sa.and_(kept.c.since <= asked.c.written, kept.c.until > asked.c.written)
+            found = found.outerjoin(kept, sa.and_(kept.c.user_id == asked.c.user_id, then))
+            shown.append(kept.c.value.label(name))
+    reckoned = [name for name in columns if name not in _KEPT | _FORETOLD]
+    foretold = [name for name in columns if name in _FORETOLD]
+    with scanning(conn):
+        if reckoned:
+            fresh = segment_expr(state_expr(OneDay(TODAY)), settings).select("user_id", *reckoned)
+            scratch_table(conn, _RECKONED, past.over(fresh))
+        if foretold:
+            _foretell(conn, past)
+    for table, names in ((_RECKONED, reckoned), (_TOLD, foretold)):
+        if names:
+            rows = sa.table(table, sa.column("user_id"), *map(sa.column, names))
+            found = found.outerjoin(rows, rows.c.user_id == asked.c.key)
+            shown += [rows.c[name] for name in names]
+    return sa.select(*shown).select_from(found)
+
+
+def _standing(field: str) -> sa.Subquery:
+    """Return each value that a field of a segment had, with the time from `since` to `until` in which it stood."""
+    change = tables.segment_changes.c
+    following = sa.func.lead(change.changed_at).over(partition_by=change.user_id, order_by=change.id)
+    return (
+        sa.select(
+            change.user_id,
+            change.new.label("value"),
+            change.changed_at.label("since"),
+            sa.func.coalesce(following, sa.cast(sa.literal("infinity", sa.Text), Moment)).label("until"),
+        )
+        .where(change.field == field)
+        .subquery(f"standing_{field}")
+    )
+
+
+def _foretell(conn: Connection, past: Past) -> None:
+    """Say of each asked day what the models of today say of it."""
+    models = predictor.promoted(conn)
+    scratch_table(conn, predictor.ASKED, composed_over(_features(), past.stand_ins))
+    scratch_table(conn, predictor.SCORED, predictor.scores_sql(models))
+    churn = models.get(CHURN.name)
+    scratch_table(conn, reasons.TABLE, reasons.sql(churn.parameters if churn else None))
+    scratch_table(conn, _TOLD, predictor.told_expr())
+
+
+@cache
+def _features() -> str:
+    """Return what models ask of each asked day."""
+    return compiled(predictor.asked_expr(predictor.so_far(levels_state_expr(OneDay(TODAY)))))

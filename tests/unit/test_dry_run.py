@@ -1,0 +1,366 @@
+"""A dry run proposes what production proposed, by the state of each day; where it does not, an event came late."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from oracle_lib.clock import DAY, start_of
+from oracle_lib.decide import decider, definition, dry_run, past_days, past_experiments, rules_engine
+from oracle_lib.decide.definition import Definition
+from oracle_lib.decide.dry_run import DryRun
+from oracle_lib.decide.guardrails import Limits
+from oracle_lib.decide.past_limits import Firing
+from oracle_lib.decide.rules_engine import Rule
+from oracle_lib.errors import Invalid, NotFound
+from oracle_lib.observe import activity, profiles
+from oracle_lib.observe.profiles import ProfileChange
+from oracle_lib.settings import Settings
+from oracle_lib.storage import tables
+from oracle_lib.storage.embedded import EmbeddedServer
+from oracle_lib.storage.engine import Store
+from tests import world
+from tests.conftest import FULL, fresh_database
+
+DAYS, LATE_DAYS, USERS = (30, 30, 70) if FULL else (14, 8, 70)
+FIRST = date(2026, 2, 1)
+LAST = FIRST + (DAYS - 1) * DAY
+BEFORE = start_of(FIRST) - timedelta(days=20)
+SETTINGS = Settings(messages_per_user_per_day=2, messages_per_user_per_week=6)
+# By day of the dry run: the plans that users get in turn.
+PLANS = {-2: ("pro", "free"), 9: ("free", "pro", "pro")}
+_LAST_MOMENT = DAY - timedelta(microseconds=1)
+_STAMPED = {"segment_changes": "changed_at", "user_tags": "set_at", "users": "created_at"}
+
+SILENT = {"days_since": {"event": "activity", "op": ">=", "value": 5}}
+DORMANT = {"days_since": {"event": "activity", "op": ">", "value": 13}}
+RULES: Mapping[str, tuple[str, object]] = {
+    "silent": ("time_based", SILENT),
+    "no login, some score": (
+        "time_based",
+        {
+            "all": [
+                {"days_since": {"event": "login", "op": ">", "value": 6}},
+                {"segment": "engagementScore", "op": ">=", "value": 25},
+                {"not": {"segment": "progress", "op": ">=", "value": 60}},
+            ]
+        },
+    ),
+    "unfinished": (
+        "time_based",
+        {
+            "all": [
+                {"sequence": {"first": "lesson_start", "then_not": "lesson_complete", "within_days": 3}},
+                {"any": [{"event": "video_watched", "within_days": 20}, {"segment": "ltv", "op": ">", "value": 0}]},
+            ]
+        },
+    ),
+    "no video": ("time_based", {"days_since": {"event": "video_watched", "op": ">=", "value": 9}}),
+    "silent on plan pro": ("time_based", {"all": [SILENT, {"trait": "plan", "op": "=", "value": "pro"}]}),
+    "silent or pro": ("time_based", {"any": [DORMANT, {"trait": "plan", "op": "=", "value": "pro"}]}),
+    "likely to leave": ("segment_based", {"segment": "churnRisk", "op": ">=", "value": 40}),
+    "fell": (
+        "segment_based",
+        {
+            "all": [
+                {"change": "engagementLevel", "fell": True, "within_days": 3},
+                {"sum": {"of": "revenue", "op": ">=", "value": 0}},
+                {"segment": "lifecycle", "op": "!=", "value": "alumni"},
+            ]
+        },
+    ),
+    "again and again": (
+        "event_based",
+        {"event": "lesson_complete", "within_days": 7, "count": {"op": ">=", "value": 2}},
+    ),
+    "watched": (
+        "event_based",
+        {
+            "all": [
+                {"event": "video_watched", "within_days": 2},
+                {"not": {"segment": "engagementLevel", "op": "=", "value": "new"}},
+            ]
+        },
+    ),
+    "written to": (
+        "event_based",
+        {
+            "all": [
+                {"event": "login", "within_days": 1},
+                {"message": "sent", "within_days": 6, "count": {"op": ">", "value": 1}},
+            ]
+        },
+    ),
+}
+# Rules that say more than their name and conditions.
+SAID: Mapping[str, Mapping[str, object]] = {
+    "silent": {"priority": 3},
+    "unfinished": {"maxPerUser": 1, "priority": 8},
+    "no video": {"cooldown": 24 * 10, "messageClass": "transactional"},
+    "again and again": {"cooldown": 72, "priority": 9},
+    "likely to leave": {"cooldown": 0},
+}
+
+
+@dataclass
+class Life:
+    """An academy that lives day by day: events as they come in, a run a night, event rules when the day is over."""
+
+    store: Store
+    coming: list[tuple[datetime, bytes]]
+    days: int
+    rules: dict[str, Rule] = field(default_factory=dict)
+
+    def live(self) -> None:
+        """Live through some days before, and the days of the dry run."""
+        self.night(BEFORE)
+        for name in RULES:
+            self.publish(name, BEFORE)
+        for number in range(-3, self.days):
+            day = FIRST + number * DAY
+            self.night(start_of(day) + timedelta(hours=2))
+            if number == 7:
+                self.publish("silent", start_of(day) + timedelta(hours=12))
+            if number in PLANS:
+                self.change_plans(PLANS[number], start_of(day) + timedelta(hours=15))
+            self.end(start_of(day) + _LAST_MOMENT)
+
+    def night(self, now: datetime) -> None:
+        """The daily run."""
+        with self.store.transaction() as conn:
+            self.hear(conn, now)
+            world.run_stages(conn, now.date())
+            _propose(conn, now, ("time_based", "segment_based"))
+
+    def end(self, now: datetime) -> None:
+        """Event rules, asked when the day is over."""
+        with self.store.transaction() as conn:
+            self.hear(conn, now)
+            activity.rollup(conn)
+            _propose(conn, now, ("event_based",))
+
+    def hear(self, conn: Connection, now: datetime) -> None:
+        """Take in what has come by then; the database writes this time where it writes its own."""
+        for table, column in _STAMPED.items():
+            conn.exec_driver_sql(f"ALTER TABLE {table} ALTER {column} SET DEFAULT '{now.isoformat()}'")
+        world.post(conn, [body for at, body in self.coming if at <= now], now)
+        self.coming = [(at, body) for at, body in self.coming if at > now]
+
+    def publish(self, name: str, now: datetime) -> None:
+        """Publish a rule, or the same again under other words."""
+        made = self.rules.get(name)
+        with self.store.transaction() as conn:
+            if made is None:
+                self.rules[name] = rules_engine.create(conn, read(name), actor="ana", now=now)
+            else:
+                again = read(name, content="Hello")
+                self.rules[name] = rules_engine.publish(conn, made.id, again, actor="ana", now=now)
+
+    def change_plans(self, plans: Sequence[str], now: datetime) -> None:
+        """Give users plans, in turn; one in ten wants no messages."""
+        said = [{"traits": {"plan": plans[n % len(plans)]}, "consent": {"dm": n % 10 != 0}} for n in range(USERS)]
+        changes = [(f"u{n}", ProfileChange(**one)) for n, one in enumerate(said)]
+        with self.store.transaction() as conn:
+            assert profiles.put_all(conn, changes, source="test", now=now) == {}
+
+    def proposed(self, name: str) -> set[Firing]:
+        """What production proposed on the days of the dry run."""
+        a = tables.actions.c
+        rows = sa.select(a.created_at, a.user_id, a.cause).where(a.rule_id == self.rules[name].id)
+        with self.store.transaction() as conn:
+            found = {Firing(at.date(), user_id, cause) for at, user_id, cause in conn.execute(rows)}
+        return {one for one in found if one.day >= FIRST}
+
+    def held_back(self, name: str, *, before: bool = False) -> set[tuple[str, str, str]]:
+        """What production held back on the days of the dry run, or first before them: user, cause and reason."""
+        s = tables.skips.c
+        then = s.at < start_of(FIRST) if before else s.at >= start_of(FIRST)
+        rows = sa.select(s.user_id, s.cause, s.reason).where(s.rule_id == self.rules[name].id, then)
+        with self.store.transaction() as conn:
+            return {(user_id, cause, reason) for user_id, cause, reason in conn.execute(rows)}
+
+    def dry(self, name: str, **options: object) -> DryRun:
+        """A dry run of a rule as the API makes it."""
+        last = FIRST + (self.days - 1) * DAY
+        options = {"now": start_of(last + DAY), "settings": SETTINGS, "samples": 10_000, **options}
+        with self.store.transaction() as conn:
+            return dry_run.run(conn, self.rules[name].id, FIRST, last, **options)
+
+    def tried(self, name: str) -> dry_run.Tried:
+        """All that a dry run finds of the live version."""
+        rule = self.rules[name]
+        days = past_days.between(FIRST, LAST, rule.definition.trigger, rule.published_at)
+        with self.store.transaction() as conn:
+            drawn = past_experiments.of_rule(conn, rule.id, None)
+            return dry_run.try_on(conn, rule, days, SETTINGS, drawn)
+
+
+def _propose(conn: Connection, now: datetime, triggers: Sequence[str]) -> None:
+    """Propose; what is proposed is approved and sent at once."""
+    options = {"limits": Limits.of(SETTINGS), "expiry": timedelta(days=9)}
+    decider.propose(conn, as_of=now.date(), now=now, triggers=triggers, everyone=True, **options)
+    before = "pending"
+    for status in ("approved", "executing", "executed"):
+        moved = {"status": status, "approved_hash": tables.actions.c.content_hash, "executed_at": now}
+        conn.execute(sa.update(tables.actions).where(tables.actions.c.status == before).values(moved))
+        before = status
+
+
+def read(name: str, content: str = "Hi") -> Definition:
+    """One of the rules, with other words."""
+    trigger, conditions = RULES[name]
+    body = {"name": name, "trigger": trigger, "conditions": conditions, "actionType": "dm", **SAID.get(name, {})}
+    return definition.read({**body, "actionData": {"content": content}})
+
+
+def coming(seed: int, late: timedelta | None = None) -> list[tuple[datetime, bytes]]:
+    """Events and when they come in: at once, or one in three much later."""
+    found = []
+    for number, body in enumerate(
+        world.events(2600, users=USERS, until=start_of(FIRST) + timedelta(days=30), days=60, seed=seed)
+    ):
+        at = datetime.fromisoformat(json.loads(body)["timestamp"])
+        found.append((at + late if late and number % 3 == 0 else at, body))
+    return sorted(found)
+
+
+def lived(server: EmbeddedServer, events: list[tuple[datetime, bytes]], days: int) -> Iterator[Life]:
+    with fresh_database(server) as url:
+        store = Store(url)
+        life = Life(store, events, days)
+        life.live()
+        yield life
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def life(server: EmbeddedServer) -> Iterator[Life]:
+    """A life in which everything comes in time."""
+    yield from lived(server, coming(seed=3), DAYS)
+
+
+@pytest.fixture(scope="module")
+def late_life(server: EmbeddedServer) -> Iterator[Life]:
+    """A life in which some events come two and a half days late."""
+    yield from lived(server, coming(seed=4, late=timedelta(hours=60)), LATE_DAYS)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_dry_run_proposes_what_production_proposed_and_holds_back_what_it_held_back(life: Life, name: str) -> None:
+    really = life.proposed(name)
+    assert len(really) > DAYS / 5
+    tried = life.tried(name)
+    assert set(tried.proposed) == really
+    assert len(tried.proposed) == len(really)
+    held = {(one.firing.user_id, one.firing.cause, one.reason) for one in tried.held}
+    # What is held back again for the same reason is kept once.
+    assert held - life.held_back(name, before=True) == life.held_back(name)
+
+
+def test_every_guardrail_of_a_rule_has_held_something_back(life: Life) -> None:
+    reasons = {reason for name in RULES for _, _, reason in life.held_back(name)}
+    assert {"cooldown", "max_per_user", "daily_cap", "weekly_cap", "no_consent", "holdout"} <= reasons
+
+
+def test_it_is_told_how_a_dry_run_compares_with_what_was_proposed(life: Life) -> None:
+    made = life.dry("silent")
+    assert made.production is not None
+    assert (made.production.only_dry, made.production.only_proposed, made.production.differences) == (0, 0, ())
+    assert made.production.alike == made.proposed == len(life.proposed("silent"))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_with_late_events_every_difference_names_an_event_that_came_too_late(late_life: Life, name: str) -> None:
+    made = late_life.dry(name).production
+    assert made is not None
+    assert len(made.differences) == made.only_dry + made.only_proposed
+    unexplained = [one for one in made.differences if not one.late_events]
+    assert unexplained == []
+    users = {json.loads(body)["messageId"]: json.loads(body)["userId"] for _, body in coming(seed=4)}
+    for one in made.differences:
+        assert {users[event] for event in one.late_events} == {one.user_id}
+        assert all(int(event.split("-")[1]) % 3 == 0 for event in one.late_events)
+
+
+def test_late_events_do_make_a_difference(late_life: Life) -> None:
+    made = [late_life.dry(name).production for name in RULES]
+    assert sum(one.only_dry + one.only_proposed for one in made if one) > 3
+
+
+def test_a_dry_run_writes_nothing(life: Life) -> None:
+    kept = (tables.actions, tables.skips, tables.rules, tables.user_tags, tables.action_changes, tables.dirty_users)
+
+    def written() -> list[list[tuple[object, ...]]]:
+        with life.store.transaction() as conn:
+            return [sorted((tuple(row) for row in conn.execute(sa.select(table))), key=repr) for table in kept]
+
+    before = written()
+    life.dry("silent", draft=read("again and again"))
+    assert written() == before
+
+
+def test_each_day_tells_how_many_with_samples_and_who_got_an_action_of_another_rule(life: Life) -> None:
+    made = life.dry("silent", samples=2)
+    really = life.proposed("silent")
+    assert [day.day for day in made.days] == [FIRST + n * DAY for n in range(DAYS)]
+    assert {day.day: day.proposed for day in made.days if day.proposed} == {
+        day: sum(one.day == day for one in really) for day in {one.day for one in really}
+    }
+    assert all(len(day.samples) == min(day.proposed, 2) for day in made.days)
+    shown = [(day.day, one) for day in made.days for one in day.samples]
+    assert {Firing(day, one.user_id, one.cause) for day, one in shown} <= really
+    assert all(one.cause == f"activity@{one.fired['lastOn']}>=5" for _, one in shown)
+    others = {name: life.proposed(name) for name in RULES if name != "silent"}
+    counted = {
+        (day, name): len(
+            {one.user_id for one in really if one.day == day} & {one.user_id for one in of if one.day == day}
+        )
+        for name, of in others.items()
+        for day in {one.day for one in really}
+    }
+    assert {(day.day, name): n for day in made.days for name, n in day.overlap.items()} == {
+        key: n for key, n in counted.items() if n
+    }
+
+
+def test_a_draft_is_held_against_the_live_version(life: Life) -> None:
+    wider = definition.read({**definition.wire(read("silent")), "conditions": {"any": [SILENT, {"tag": "vip"}]}})
+    same = life.dry("silent", draft=wider)
+    assert same.version is None
+    assert same.production is None
+    assert same.change is not None
+    assert (same.change.only_draft, same.change.only_live, same.change.both) == (0, 0, same.users)
+    later = {"days_since": {"event": "activity", "op": ">=", "value": 8}}
+    made = life.dry("silent", draft=definition.read({**definition.wire(wider), "conditions": later}))
+    assert made.change is not None
+    assert made.change.only_live == len(made.change.live_samples) > 0
+    assert made.change.both + made.change.only_draft == made.users
+    assert {one.cause.split(">=")[1] for day in made.days for one in day.samples} == {"8"}
+
+
+def test_what_is_not_of_the_past_is_said(life: Life) -> None:
+    assert not any("Tags" in note for note in life.dry("silent").notes)
+    tagged = definition.read({**definition.wire(read("silent")), "conditions": {"all": [SILENT, {"tag": "vip"}]}})
+    assert any("Tags" in note for note in life.dry("silent", draft=tagged).notes)
+    assert any("models" in note for note in life.dry("likely to leave").notes)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "field"),
+    [(LAST, FIRST, "to"), (FIRST, LAST + DAY, "to"), (LAST - 92 * DAY, LAST, "from")],
+)
+def test_days_that_cannot_be_tried_are_refused(life: Life, first: date, last: date, field: str) -> None:
+    now = start_of(LAST + DAY)
+    with life.store.transaction() as conn, pytest.raises(Invalid) as refused:
+        dry_run.run(conn, life.rules["silent"].id, first, last, now=now, settings=SETTINGS)
+    assert refused.value.field == field
+
+
+def test_a_rule_that_is_not_there_is_not_found(life: Life) -> None:
+    with life.store.transaction() as conn, pytest.raises(NotFound):
+        dry_run.run(conn, uuid4(), FIRST, LAST, now=start_of(LAST + DAY), settings=SETTINGS)
