@@ -19,6 +19,7 @@ _WORLDS = {
     "tests/unit/test_dry_run.py": "dry run",
     "tests/unit/test_conditions_in_a_world.py": "conditions in a world",
     "tests/unit/test_formulas.py": "formulas",
+    "tests/unit/test_rebuilding.py": "rebuilding",
     "tests/unit/test_same_rows_on_duckdb.py": "two engines",
     "tests/unit/test_simulate.py": "simulate",
 }

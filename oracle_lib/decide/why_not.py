@@ -143,8 +143,7 @@ def _of_the_rule(conn: Connection, rule: Rule, now: datetime) -> list[Answer]:
 
 def _of_the_user(judged: list[NodeAnswer], cause: str | None) -> list[Answer]:
     if not judged[0].holds:
-        places = [one.place for one in judged if not one.holds]
-        # The last named is the smallest part that decides; the parts say what was found.
+        places = [one.place for one in judged[1:] if not one.holds] or [judged[0].place]
         return [Answer("conditions", f"The conditions do not hold for this user: see {', '.join(places[:5])}.")]
     if cause is None:
         return [

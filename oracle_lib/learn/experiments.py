@@ -312,6 +312,9 @@ def summary(read: Readout, effect: ArmEffects) -> str:
     goal = effect.goal
     if read.split.broken:
         return "The users did not fall into the arms as planned, so nothing may be read from them."
+    if goal.users == 0 or goal.control_users == 0:
+        enrolled = sum(arm.enrolled for arm in read.arms)
+        return f"Of {enrolled:,} users too few have been in it for {read.goal_days} days to compare anything yet."
     did = f"{read.goal_event} within {read.goal_days} days"
     against = "who got nothing" if read.causal else f"who got {read.control!r}"
     rates = f"{goal.mean:.1%} did {did}, of {goal.control_users:,} {against} {goal.control_mean:.1%}"

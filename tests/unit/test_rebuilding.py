@@ -1,16 +1,19 @@
 """The weekly comparison with a rebuild finds nothing where nothing is wrong, and every row that is."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from oracle_lib.analyze import rebuilding
 from oracle_lib.analyze.rebuilding import RebuildReport
 from oracle_lib.storage import tables
+from oracle_lib.storage.embedded import EmbeddedServer
 from oracle_lib.storage.engine import Store
 from tests import world
-from tests.conftest import NOW
+from tests.conftest import NOW, fresh_database
 
 TODAY = NOW.date()
 TABLES = ("user_days", "user_day_events", "user_lessons", "activity", "habits", "segments")
@@ -26,23 +29,33 @@ SPOILED = {
 }
 
 
-@pytest.fixture
-def lived(store: Store) -> Store:
+@pytest.fixture(scope="module")
+def weeks(server: EmbeddedServer) -> Iterator[Store]:
     """Some weeks of events that came in parts, worked out day by day."""
     bodies = list(world.events(3000, users=60, until=NOW, days=100, seed=5))
-    for day in range(3):
-        with store.transaction() as conn:
-            world.post(conn, bodies[day::3], NOW)
-            world.run_stages(conn, TODAY - timedelta(days=2 - day))
-    return store
+    with fresh_database(server) as url:
+        store = Store(url)
+        for day in range(3):
+            with store.transaction() as conn:
+                world.post(conn, bodies[day::3], NOW)
+                world.run_stages(conn, TODAY - timedelta(days=2 - day))
+        yield store
+        store.close()
 
 
-def compare(store: Store) -> RebuildReport:
-    with store.transaction() as conn:
-        return rebuilding.compare(conn, TODAY, settings=world.SETTINGS)
+@pytest.fixture
+def lived(weeks: Store) -> Iterator[Connection]:
+    """The same weeks, in a transaction that is undone after the test."""
+    with weeks.engine.connect() as conn:
+        yield conn
+        conn.rollback()
 
 
-def test_nothing_differs_where_nothing_is_wrong(lived: Store) -> None:
+def compare(conn: Connection) -> RebuildReport:
+    return rebuilding.compare(conn, TODAY, settings=world.SETTINGS)
+
+
+def test_nothing_differs_where_nothing_is_wrong(lived: Connection) -> None:
     report = compare(lived)
     assert report.equal
     assert report.different == dict.fromkeys(TABLES, 0)
@@ -50,20 +63,18 @@ def test_nothing_differs_where_nothing_is_wrong(lived: Store) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_row_that_is_wrong_is_found(lived: Store, table: str) -> None:
-    with lived.transaction() as conn:
-        spoiled = conn.execute(sa.text(SPOILED[table])).rowcount
+def test_a_row_that_is_wrong_is_found(lived: Connection, table: str) -> None:
+    spoiled = lived.execute(sa.text(SPOILED[table])).rowcount
     report = compare(lived)
     assert not report.equal
     assert report.different[table] >= spoiled > 0
 
 
-def test_users_who_wait_are_not_counted_as_wrong(lived: Store) -> None:
-    with lived.transaction() as conn:
-        world.post(conn, [world.event("u1", "quiz_pass", NOW), world.event("new", "login", NOW)], NOW)
-        assert conn.scalar(sa.select(sa.func.count()).select_from(tables.dirty_user_days)) == 2
+def test_users_who_wait_are_not_counted_as_wrong(lived: Connection) -> None:
+    world.post(lived, [world.event("u1", "quiz_pass", NOW), world.event("new", "login", NOW)], NOW)
+    assert lived.scalar(sa.select(sa.func.count()).select_from(tables.dirty_user_days)) == 2
     assert compare(lived).equal
 
 
-def test_before_the_first_run_there_is_nothing_to_compare(store: Store) -> None:
-    assert compare(store).equal
+def test_before_the_first_run_there_is_nothing_to_compare(conn: Connection) -> None:
+    assert compare(conn).equal
