@@ -87,7 +87,7 @@ def ask_of_user(conn: Connection, *, now: datetime, limits: Limits) -> None:
     """Write beside every candidate what its user, or what the rule did for them before, says against it."""
     messages = candidates.c.action_type != "tag"
     verdict = sa.case(
-        *_person(candidates, limits, sa.literal(now), reaches_people=False),
+        *_person(candidates, limits, sa.literal(now, sa.DateTime(timezone=True)), reaches_people=False),
         *_proposed_before(candidates, now),
         else_=sa.null(),
     )
