@@ -51,7 +51,8 @@ class Standing:
 
 
 def recipient(conn: Connection, action_id: UUID) -> Recipient:
-    """Return whom an action was for. Raises `NotFound`."""
+    """Return whom an action was for; until the transaction ends, they are not made another user. Raises `NotFound`."""
+    identities.lock(conn, [])
     asked = sa.select(actions.c.user_id, actions.c.action_type).where(actions.c.id == action_id)
     row = conn.execute(asked).one_or_none()
     if row is None:
