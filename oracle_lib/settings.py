@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     api_hosts: str = Field(
         "",
         description="Names the API answers to, with commas between them; `*` for any. Empty: this machine's own names "
-        "if it listens on loopback, otherwise any.",
+        "if it listens on loopback, otherwise any. That of `ORACLE_PUBLIC_URL` is always one.",
     )
     dagster_host: str = Field("127.0.0.1", description="Address of the Dagster web server, which has no login.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster web server.")
