@@ -104,6 +104,13 @@ def test_of_two_ids_that_are_one_user_the_stronger_no_stays(
     assert kept(conn, ada) == [("email", "unsubscribed", None)]
 
 
+def test_a_complaint_under_another_id_outweighs_unsubscribing(conn: Connection, ada: str, now: datetime) -> None:
+    says(conn, email(conn, ada, now), Wish.NO_MORE, now)
+    conn.execute(sa.insert(suppressions).values(user_id="bob", channel="email", reason="complained", at=now))
+    identities.merge(conn, [("bob", ada)], source="test", now=now)
+    assert kept(conn, ada) == [("email", "complained", None)]
+
+
 @pytest.mark.parametrize(
     ("reason", "kind", "refused"),
     [
