@@ -3,6 +3,7 @@
 Control: a page that acts on GET, as link scanners call it, unsubscribes everybody.
 """
 
+import itertools
 import random
 import re
 from collections import Counter
@@ -33,6 +34,7 @@ from tests.providers.wire import serving
 
 LETTERS, TOKENS, QUEUED = (1_000, 1_000, 100) if FULL else (12, 40, 20)
 POSTAL = "1 Main Street, Springfield"
+pytestmark = pytest.mark.timeout(900)
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 SCANNERS = (
     {},
@@ -181,11 +183,10 @@ def test_altered_and_unknown_tokens_answer_404_in_one_shape_and_do_nothing(
 def scan(address: str, letters: list[dict[str, Any]]) -> None:
     """Follow every link as programs do that look for harm, or that load pages before somebody opens them."""
     with httpx.Client(base_url=address) as scanner:
-        for letter in letters:
-            for headers in SCANNERS:
-                path = httpx.URL(link(letter)).path
-                assert scanner.get(path, headers=headers).status_code == 200
-                assert scanner.head(path, headers=headers).status_code == 200
+        for letter, headers in zip(letters, itertools.cycle(SCANNERS), strict=False):
+            path = httpx.URL(link(letter)).path
+            assert scanner.get(path, headers=headers).status_code == 200
+            assert scanner.head(path, headers=headers).status_code == 200
 
 
 def test_who_only_looks_unsubscribes_nobody(
