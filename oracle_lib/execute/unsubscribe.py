@@ -1,8 +1,10 @@
 """Somebody wants no more marketing on a channel, for good or for 30 days: at once, and as often as they say so.
 
 Saying so writes a row of `suppressions`, which the guardrails ask before every proposal and every send, ends what waits
-for the user on that channel, and keeps an audit row. Once it has committed, only what a provider is being handed at
-that very moment still goes out. Transactional messages go on. Guarantee G8: `tests/guarantees/test_g8_unsubscribe.py`.
+for the user on that channel, and keeps an audit row and the message's outcome. Once it has committed, only what a
+provider is being handed at that very moment still goes out. Transactional messages go on.
+
+Guarantee G8: `tests/guarantees/test_g8_unsubscribe.py`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from oracle_lib.errors import NotFound
 from oracle_lib.execute.history import record
 from oracle_lib.observe import identities
 from oracle_lib.storage.locks import lock
-from oracle_lib.storage.tables import actions, audit_log, suppressions
+from oracle_lib.storage.tables import actions, audit_log, outcomes, suppressions
 
 PAUSE = timedelta(days=30)
 _ACTOR = "recipient"
@@ -100,6 +102,9 @@ def _suppress(conn: Connection, who: Recipient, stands: Standing, now: datetime)
     detail = {"channel": who.channel, "action": str(who.action_id), "until": until}
     row = {"at": now, "actor": _ACTOR, "verb": f"user.{stands.reason}", "subject": f"user:{who.user_id}"}
     conn.execute(sa.insert(audit_log).values({**row, "detail": detail}))
+    if stands.until is None:
+        came = {"action_id": who.action_id, "kind": "unsubscribed", "at": now, "user_id": who.user_id}
+        conn.execute(insert(outcomes).values(came).on_conflict_do_nothing())
 
 
 def _end_what_waits(conn: Connection, who: Recipient, stands: Standing, now: datetime) -> None:

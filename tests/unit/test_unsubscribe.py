@@ -18,7 +18,7 @@ from oracle_lib.execute.approvals import Draft
 from oracle_lib.execute.unsubscribe import PAUSE, Standing, Wish
 from oracle_lib.observe import identities
 from oracle_lib.settings import Settings
-from oracle_lib.storage.tables import actions, suppressions, users
+from oracle_lib.storage.tables import actions, outcomes, suppressions, users
 
 KEY = b"k" * 32
 
@@ -69,6 +69,17 @@ def test_a_pause_ends_what_would_go_out_in_it_and_is_not_prolonged(conn: Connect
     assert says(conn, first, Wish.PAUSE, now + timedelta(days=3)) == Standing("paused", until)
     assert states(conn) == {"cancelled": 2, "approved": 1}
     assert says(conn, first, Wish.PAUSE, until) == Standing("paused", until + PAUSE)
+
+
+def test_the_message_behind_whose_link_they_unsubscribed_has_it_as_its_outcome(
+    conn: Connection, ada: str, now: datetime
+) -> None:
+    first, second = email(conn, ada, now), email(conn, ada, now)
+    says(conn, first, Wish.PAUSE, now)
+    assert conn.execute(sa.select(outcomes)).all() == []
+    for action_id in (first, first, second):
+        says(conn, action_id, Wish.NO_MORE, now)
+    assert conn.execute(sa.select(outcomes.c.action_id, outcomes.c.kind)).all() == [(first, "unsubscribed")]
 
 
 def test_a_complaint_stays_a_complaint(conn: Connection, ada: str, now: datetime) -> None:
