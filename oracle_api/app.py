@@ -43,6 +43,7 @@ from oracle_api.routes import (
     segments,
     sending_stops,
     tracking_plan,
+    unsubscribe,
     users,
     why_not,
 )
@@ -77,7 +78,7 @@ _KEYED: tuple[APIRouter, ...] = (
     openapi.router,
     predictions.router,
 )
-_OPEN: tuple[APIRouter, ...] = (health.router, pages.router)
+_OPEN: tuple[APIRouter, ...] = (health.router, pages.router, unsubscribe.router)
 _POOL = 10
 # Nobody waits for an answer that long, and a page that is asked for again and again must not pile up.
 _STATEMENT_SECONDS = 30

@@ -18,8 +18,18 @@ from oracle_lib import access, clock
 from oracle_lib.access import Caller, Presented
 from oracle_lib.errors import Forbidden, Permanent, Unknown
 
-# Routes that name no scope: they show nothing about anybody. The panel's pages ask by themselves, `panel/pages.py`.
-PUBLIC = frozenset({"/healthz", "/readyz", "/admin/oracle", "/admin/oracle/ceo-report", "/admin/oracle/static/{name}"})
+# Routes that name no scope: they show nothing about anybody. A link to unsubscribe is its own key; the panel's pages
+# ask by themselves, `panel/pages.py`.
+PUBLIC = frozenset(
+    {
+        "/healthz",
+        "/readyz",
+        "/unsubscribe/{token}",
+        "/admin/oracle",
+        "/admin/oracle/ceo-report",
+        "/admin/oracle/static/{name}",
+    }
+)
 
 
 async def presented(request: Request) -> Presented:

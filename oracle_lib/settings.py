@@ -8,6 +8,7 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, PositiveInt, SecretStr, StringConstraints, field_validator
@@ -40,7 +41,7 @@ class Settings(BaseSettings):
     api_hosts: str = Field(
         "",
         description="Names the API answers to, with commas between them; `*` for any. Empty: this machine's own names "
-        "if it listens on loopback, otherwise any.",
+        "if it listens on loopback, otherwise any. That of `ORACLE_PUBLIC_URL` is always one.",
     )
     dagster_host: str = Field("127.0.0.1", description="Address of the Dagster web server, which has no login.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster web server.")
@@ -108,6 +109,17 @@ class Settings(BaseSettings):
     dm_sender: str = Field("Coach Sarah", description="The name that direct messages are signed with.")
     post_sender: str = Field("Coach Sarah", description="The name that posts are signed with.")
     alert_sender: str = Field("ORACLE", description="The name that alerts are signed with.")
+    public_url: str = Field(
+        "",
+        description="Where people reach this installation, `https://oracle.academy.example`: links in e-mails begin "
+        "so. Only `/unsubscribe/` needs to be open to everybody.",
+    )
+    postal_address: str = Field("", description="The academy's postal address, which marketing e-mail has to show.")
+    secret: SecretStr | None = Field(
+        None,
+        description="What links in e-mails are signed with, 32 characters or more; another one breaks every link that "
+        "was sent. Unset: made once and kept in the database.",
+    )
     resend_api_key: SecretStr | None = Field(None, description="Key of Resend, `re_...`.")
     resend_url: str = Field("https://api.resend.com", description="Where Resend's API is.")
     sendgrid_api_key: SecretStr | None = Field(None, description="Key of SendGrid, `SG....`.")
@@ -159,9 +171,10 @@ class Settings(BaseSettings):
 
     @property
     def host_names(self) -> list[str]:
-        """The names in `api_hosts`, or what stands for an empty one."""
+        """The names in `api_hosts`, or what stands for an empty one, and that of `public_url`."""
         named = [name.strip() for name in self.api_hosts.split(",") if name.strip()]
-        return named or (list(LOOPBACK) if self.on_loopback else ["*"])
+        public = urlsplit(self.public_url).hostname
+        return [*(named or (list(LOOPBACK) if self.on_loopback else ["*"])), *([public] if public else [])]
 
 
 def inherited() -> dict[str, str]:

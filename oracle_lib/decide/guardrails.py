@@ -4,7 +4,7 @@ Both times the same words and the same questions; only what counts differs: prop
 sending. Every no becomes a row in `skips`. Reasons, in the order they are asked:
 
     unknown_user   there is no such user              test_user     a test user of a production installation
-    environment    not production: nobody real is     suppressed    bounced, complained or unsubscribed
+    environment    not production: nobody real is     suppressed    bounced, complained, unsubscribed or paused
                    reached                            no_consent    the user did not agree to this channel
     cooldown       the rule fired for the user too    max_per_user  the rule has done its share for the user
                    short ago
@@ -15,9 +15,9 @@ What is about to be sent may also have to wait, and is then asked again:
 
     stopped        sending is stopped, at all or on this channel        quiet_hours    it is night where the user is
 
-A transactional message needs no consent, counts for no cap and goes out at night. An alert goes to the team: it is only
-asked about tests and stops. What a person wrote by hand is theirs to time: consent, suppression and stops hold, caps,
-cooldown and quiet hours do not.
+A transactional message needs no consent, counts for no cap, and goes out at night and to those who unsubscribed or
+paused. An alert goes to the team: it is only asked about tests and stops. What a person wrote by hand is theirs to
+time: consent, suppression and stops hold, caps, cooldown and quiet hours do not.
 """
 
 from dataclasses import dataclass
@@ -87,7 +87,9 @@ def ask_of_user(conn: Connection, *, now: datetime, limits: Limits) -> None:
     """Write beside every candidate what its user, or what the rule did for them before, says against it."""
     messages = candidates.c.action_type != "tag"
     verdict = sa.case(
-        *_person(candidates, limits, reaches_people=False), *_proposed_before(candidates, now), else_=sa.null()
+        *_person(candidates, limits, sa.literal(now, sa.DateTime(timezone=True)), reaches_people=False),
+        *_proposed_before(candidates, now),
+        else_=sa.null(),
     )
     conn.execute(sa.update(candidates).where(messages).values(reason=verdict))
 
@@ -133,7 +135,9 @@ def _asked_again(limits: Limits, reaches_people: bool) -> sa.Select:
         .subquery("asked")
     )
     verdict = sa.case(
-        *_person(about, limits, reaches_people=reaches_people), *_sent_before(about, limits), else_=sa.null()
+        *_person(about, limits, sa.func.now(), reaches_people=reaches_people),
+        *_sent_before(about, limits),
+        else_=sa.null(),
     )
     night = _quiet_until(about, limits)
     stop = stopped(about.c.action_type)
@@ -157,7 +161,7 @@ def _quiet_until(asked: sa.FromClause, limits: Limits) -> ColumnElement:
 _Case = tuple[ColumnElement[bool], str]
 
 
-def _person(asked: sa.FromClause, limits: Limits, *, reaches_people: bool) -> list[_Case]:
+def _person(asked: sa.FromClause, limits: Limits, now: ColumnElement, *, reaches_people: bool) -> list[_Case]:
     """Ask whether this person may be written to at all."""
     person = sa.exists().where(users.c.id == asked.c.user_id)
     tester = sa.exists().where(users.c.id == asked.c.user_id, users.c.is_test)
@@ -167,8 +171,12 @@ def _person(asked: sa.FromClause, limits: Limits, *, reaches_people: bool) -> li
         .scalar_subquery(),
         limits.consent_by_default,
     )
+    marketing = asked.c.message_class == "marketing"
     suppressed = sa.exists().where(
-        suppressions.c.user_id == asked.c.user_id, suppressions.c.channel.in_([asked.c.action_type, "all"])
+        suppressions.c.user_id == asked.c.user_id,
+        suppressions.c.channel.in_([asked.c.action_type, "all"]),
+        sa.or_(suppressions.c.until.is_(None), suppressions.c.until > now),
+        sa.or_(marketing, suppressions.c.reason.not_in(["unsubscribed", "paused"])),
     )
     to_user = asked.c.action_type != "alert"
     production = limits.environment == "production"
@@ -177,13 +185,13 @@ def _person(asked: sa.FromClause, limits: Limits, *, reaches_people: bool) -> li
         (sa.and_(tester, sa.literal(production)), "test_user"),
         (sa.and_(sa.not_(tester), sa.literal(reaches_people and not production)), "environment"),
         (sa.and_(to_user, suppressed), "suppressed"),
-        (sa.and_(to_user, asked.c.message_class == "marketing", sa.not_(agreed)), "no_consent"),
+        (sa.and_(to_user, marketing, sa.not_(agreed)), "no_consent"),
     ]
 
 
 def person_refused(asked: sa.FromClause, limits: Limits) -> ColumnElement[str]:
     """Return why this person may not be written to at all, null where they may; for a dry run (`past_limits.py`)."""
-    return sa.case(*_person(asked, limits, reaches_people=False), else_=sa.null())
+    return sa.case(*_person(asked, limits, sa.func.now(), reaches_people=False), else_=sa.null())
 
 
 def _proposed_before(asked: sa.FromClause, now: datetime) -> list[_Case]:

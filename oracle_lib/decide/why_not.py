@@ -31,7 +31,7 @@ REASONS = {
     "unknown_user": "There is no profile to write to.",
     "test_user": "This is a test user, and this installation writes to real people only.",
     "environment": "This is not the production installation, so nobody real is written to.",
-    "suppressed": "A message to this user bounced, or they complained or unsubscribed.",
+    "suppressed": "A message to this user bounced, or they complained, unsubscribed or paused.",
     "no_consent": "The user did not agree to this channel.",
     "cooldown": "The rule reached this user too short ago.",
     "max_per_user": "The rule has reached this user as often as it may.",

@@ -40,6 +40,7 @@ class Claim:
     attempts: int
     tried_for: timedelta | None
     channel: str | None
+    message_class: str
 
 
 def due() -> ColumnElement[bool]:
@@ -93,6 +94,7 @@ def claim(conn: Connection, which: ColumnElement[bool], *, owner: str, lease: ti
             actions.c.attempts,
             (_NOW - actions.c.first_attempt_at).label("tried_for"),
             actions.c.channel,
+            actions.c.message_class,
             actions.c.priority,
             sa.literal_column("old.status").label("was"),
         )
@@ -100,7 +102,7 @@ def claim(conn: Connection, which: ColumnElement[bool], *, owner: str, lease: ti
     rows = sorted(conn.execute(taken), key=lambda row: (-row.priority, row.id))
     for was in ("approved", "executing"):
         record(conn, [row.id for row in rows if row.was == was], "claimed", actor=owner, old=was, new="executing")
-    return [Claim(*row[:12]) for row in rows]
+    return [Claim(*row[:13]) for row in rows]
 
 
 def set_aside_lost(conn: Connection, safe_channels: list[str], *, owner: str) -> int:

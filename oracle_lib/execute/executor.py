@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import insert
 from oracle_lib.decide import content, guardrails
 from oracle_lib.decide.guardrails import Limits, No
 from oracle_lib.errors import Conflict
-from oracle_lib.execute import claims, records
+from oracle_lib.execute import claims, records, unsubscribe_links
 from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Channel, Delivered, Message, Refused, installed
 from oracle_lib.execute.claims import MAX_ATTEMPTS, Claim
 from oracle_lib.observe.batch import Door
@@ -142,6 +142,7 @@ class _Worker:
         self.lease = timedelta(seconds=settings.lease_seconds)
         self.limits = Limits.of(settings)
         self.broken: dict[str, Broken] = {}
+        self.link_key: bytes | None = None
 
     @property
     def safe_channels(self) -> list[str]:
@@ -155,7 +156,7 @@ class _Worker:
         with self.store.transaction() as conn:
             if ended := self._ask_again(conn, mine, channel):
                 return ended
-            message = _message(conn, mine)
+            message = self._message(conn, mine)
         self.step("before_send")
         answer = self._deliver(message, channel)
         self.step("after_send_before_commit")
@@ -181,6 +182,16 @@ class _Worker:
         if not claims.renew(conn, mine, channel=channel.name, lease=self.lease):
             return "dropped"
         return None
+
+    def _message(self, conn: Connection, mine: Claim) -> Message:
+        """Compose what a channel is handed, with the address that an e-mail goes to now and its way out."""
+        to = link = None
+        if mine.action_type == "email":
+            to = conn.scalar(sa.select(users.c.email).where(users.c.id == mine.user_id))
+            if mine.message_class == "marketing" and self.settings.public_url:
+                self.link_key = self.link_key or unsubscribe_links.key(conn, self.settings)
+                link = unsubscribe_links.link(self.settings.public_url, self.link_key, mine.id)
+        return Message(mine.id, mine.user_id, mine.action_type, mine.subject, mine.content, mine.payload, to, link)
 
     def _refused(self, conn: Connection, mine: Claim, no: No) -> str:
         if no.until is not None:
@@ -249,14 +260,6 @@ class _Worker:
         }
         door = Door(source="oracle", limits=WireLimits(currency=self.settings.currency, internal=True))
         ingest(conn, [msgspec.json.encode(event)], door=door, received_at=conn.scalars(sa.select(sa.func.now())).one())
-
-
-def _message(conn: Connection, mine: Claim) -> Message:
-    """Compose what a channel is handed, with the address that an e-mail goes to now."""
-    to = None
-    if mine.action_type == "email":
-        to = conn.scalar(sa.select(users.c.email).where(users.c.id == mine.user_id))
-    return Message(mine.id, mine.user_id, mine.action_type, mine.subject, mine.content, mine.payload, to)
 
 
 def _may_be_sent_twice(mine: Claim, channel: Channel) -> str | None:

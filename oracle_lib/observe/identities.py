@@ -36,10 +36,13 @@ _MOVE = sa.text(
 )
 _KEEP_SUPPRESSED = sa.text(
     """
-    INSERT INTO suppressions (user_id, channel, reason, at)
-    SELECT DISTINCT ON (1, 2) p ->> 1, s.channel, s.reason, s.at
+    INSERT INTO suppressions (user_id, channel, reason, at, until)
+    SELECT DISTINCT ON (1, 2) p ->> 1, s.channel, s.reason, s.at, s.until
       FROM suppressions s JOIN jsonb_array_elements(CAST(:pairs AS jsonb)) AS p ON p ->> 0 = s.user_id
-     ORDER BY 1, 2, s.at ON CONFLICT DO NOTHING
+     ORDER BY 1, 2, s.reason IN ('unsubscribed', 'paused'), s.until DESC NULLS FIRST, s.at
+        ON CONFLICT (user_id, channel) DO UPDATE SET reason = EXCLUDED.reason, at = EXCLUDED.at, until = EXCLUDED.until
+     WHERE suppressions.until < coalesce(EXCLUDED.until, 'infinity')
+        OR suppressions.reason = 'unsubscribed' AND EXCLUDED.reason NOT IN ('unsubscribed', 'paused')
     """
 )
 _FORGET = sa.text("DELETE FROM users u USING jsonb_array_elements(CAST(:pairs AS jsonb)) AS p WHERE u.id = p ->> 0")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy import Connection
 
 from oracle_api.app import create_app
@@ -21,7 +22,14 @@ MakeClient = Callable[..., httpx.Client]
 @contextmanager
 def serving(store: Store, settings: Settings) -> Iterator[str]:
     """Serve the application over real HTTP and yield its address."""
-    config = uvicorn.Config(create_app(store, settings), host="127.0.0.1", port=0, log_level="warning", ws="none")
+    with serving_app(create_app(store, settings)) as address:
+        yield address
+
+
+@contextmanager
+def serving_app(app: FastAPI) -> Iterator[str]:
+    """The same for any application."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -10,7 +10,8 @@ from oracle_lib.execute.channels.letter import Sender
 
 ACTION = UUID("01890000-0000-7000-8000-000000000001")
 KEY = f"oracle/test/action/{ACTION}"
-SENDER = Sender("Ada's academy", "hello@academy.example")
+SENDER = Sender("Ada's academy", "hello@academy.example", "1 Main Street, Springfield")
+UNSUBSCRIBE = f"https://oracle.academy.example/unsubscribe/{'x' * 43}"
 TEXT = "Hi Ada,\n\ngo on: https://academy.example/next?a=1&b=2.\nYours & <ours>"
 HTML = (
     '<!doctype html><html><head><meta charset="utf-8"></head><body><p>Hi Ada,</p><p>go on: '
@@ -26,9 +27,10 @@ def message(
     text: str = TEXT,
     to: str | None = "ada@example.org",
     action_id: UUID = ACTION,
+    unsubscribe: str | None = None,
 ) -> Message:
     payload = content.payload(user_id="u1", action_type=action_type, subject=subject, content=text)
-    return Message(action_id, "u1", action_type, subject, text, payload, to)
+    return Message(action_id, "u1", action_type, subject, text, payload, to, unsubscribe)
 
 
 @pytest.fixture

@@ -20,7 +20,9 @@ from tests.providers.resend import ResendProvider
 from tests.providers.wire import serving
 
 SECRET = "s3cret-" + "x" * 20
-RESEND = {"email_channel": "resend", "resend_api_key": resend.KEY, "email_address": "hello@academy.example"}
+WAY_OUT = {"public_url": "https://oracle.academy.example", "postal_address": "1 Main Street, Springfield"}
+EMAIL = {"email_address": "hello@academy.example", **WAY_OUT}
+RESEND = {"email_channel": "resend", "resend_api_key": resend.KEY, **EMAIL}
 WEBHOOK = {"dm_channel": "webhook", "webhook_url": "https://academy.example/hook", "webhook_secret": product.SECRET}
 
 
@@ -51,10 +53,15 @@ def test_each_action_type_has_the_channel_that_was_chosen_and_types_share_one(st
         ({**RESEND, "resend_api_key": "re_\nx"}, "ORACLE_RESEND_API_KEY holds characters that no key has."),
         ({**RESEND, "resend_url": "http://x.example"}, "ORACLE_RESEND_URL: It must begin with https://"),
         ({**RESEND, "email_address": "a@b.co, c@d.co"}, "ORACLE_EMAIL_ADDRESS must be the one address"),
-        ({"email_channel": "sendgrid", "email_address": "a@b.co"}, "ORACLE_SENDGRID_API_KEY is not set."),
-        ({"email_channel": "smtp", "email_address": "a@b.co"}, "ORACLE_SMTP_HOST is not set."),
+        ({**RESEND, "postal_address": " "}, "ORACLE_POSTAL_ADDRESS is not set"),
+        ({**RESEND, "secret": SECRET}, "ORACLE_SECRET must have 32 characters or more"),
+        ({**RESEND, "public_url": ""}, "ORACLE_PUBLIC_URL is not set"),
+        ({**RESEND, "public_url": "http://oracle.academy.example"}, "ORACLE_PUBLIC_URL must be https://"),
+        ({**RESEND, "public_url": "https://x.example/?a=1"}, "ORACLE_PUBLIC_URL must be https://"),
+        ({"email_channel": "sendgrid", **EMAIL}, "ORACLE_SENDGRID_API_KEY is not set."),
+        ({"email_channel": "smtp", **EMAIL}, "ORACLE_SMTP_HOST is not set."),
         (
-            {"email_channel": "smtp", "email_address": "a@b.co", "smtp_host": "mail", "smtp_user": "ada"},
+            {"email_channel": "smtp", **EMAIL, "smtp_host": "mail", "smtp_user": "ada"},
             "ORACLE_SMTP_PASSWORD is not set.",
         ),
         ({**WEBHOOK, "webhook_url": ""}, "ORACLE_WEBHOOK_URL: "),
@@ -72,14 +79,14 @@ def test_what_is_missing_or_wrong_is_said_by_name_and_without_the_secret(
 
 
 def test_a_password_is_not_sent_in_the_clear() -> None:
-    server = {"email_channel": "smtp", "email_address": "a@b.co", "smtp_host": "mail", "smtp_security": "none"}
+    server = {"email_channel": "smtp", **EMAIL, "smtp_host": "mail", "smtp_security": "none"}
     login = {"smtp_user": "ada", "smtp_password": SECRET}
     assert installed.faults(Settings(**server)) == []  # type: ignore[arg-type]
     assert "in the clear" in installed.faults(Settings(**server, **login))[0]  # type: ignore[arg-type]
 
 
 def test_secrets_are_not_shown_with_the_settings() -> None:
-    names = ("resend_api_key", "sendgrid_api_key", "smtp_password", "webhook_secret", "slack_webhook_url")
+    names = ("resend_api_key", "sendgrid_api_key", "smtp_password", "webhook_secret", "slack_webhook_url", "secret")
     assert SECRET not in repr(Settings(**dict.fromkeys(names, SECRET)))  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from oracle_lib.execute.channels import Refused
 from oracle_lib.execute.channels.letter import Letter, Sender, compose, mime, plain_address
-from tests.channels.conftest import HTML, SENDER, TEXT, message
+from tests.channels.conftest import HTML, SENDER, TEXT, UNSUBSCRIBE, message
 from tests.conftest import FULL
 
 MOMENT = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
@@ -82,3 +82,21 @@ def test_plain_addresses_stay_as_they_are(text: str) -> None:
 def test_a_domain_in_other_letters_is_written_in_those_that_every_server_knows() -> None:
     assert plain_address("ada@bücher.example") == "ada@xn--bcher-kva.example"
     assert plain_address("ü@bücher.example") is None
+
+
+def test_marketing_ends_with_the_postal_address_and_a_link_and_offers_one_click() -> None:
+    made = letter(unsubscribe=UNSUBSCRIBE)
+    footer = f"1 Main Street, Springfield\nUnsubscribe: {UNSUBSCRIBE}"
+    assert made.text == f"{TEXT}\n\n{footer}"
+    assert f'<a href="{UNSUBSCRIBE}">' in made.html
+    assert made.headers == {
+        "List-Unsubscribe": f"<{UNSUBSCRIBE}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
+    assert letter().headers == {}
+
+
+def test_a_long_link_is_one_line_of_its_header_and_no_encoded_word() -> None:
+    raw = mime(letter(unsubscribe=UNSUBSCRIBE), "<1@academy.example>", MOMENT).as_bytes()
+    assert f"\r\nList-Unsubscribe: <{UNSUBSCRIBE}>\r\n".encode() in raw
+    assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in raw

@@ -9,7 +9,7 @@ import pytest
 
 from oracle_lib.execute.channels import Ambiguous, Broken, Delivered, Refused
 from oracle_lib.execute.channels.sendgrid import SendGrid
-from tests.channels.conftest import HTML, KEY, SENDER, TEXT, message
+from tests.channels.conftest import HTML, KEY, SENDER, TEXT, UNSUBSCRIBE, message
 from tests.providers import sendgrid
 from tests.providers.sendgrid import SendGridProvider
 from tests.providers.wire import Lost, Says, Stalls, serving
@@ -37,6 +37,14 @@ def test_the_letter_is_what_sendgrid_asks_for(channel: SendGrid, provider: SendG
             "content": [{"type": "text/plain", "value": TEXT}, {"type": "text/html", "value": HTML}],
         }
     ]
+
+
+def test_marketing_carries_its_way_out(channel: SendGrid, provider: SendGridProvider) -> None:
+    channel.deliver(message(unsubscribe=UNSUBSCRIBE), KEY)
+    assert provider.sent[0]["headers"] == {
+        "List-Unsubscribe": f"<{UNSUBSCRIBE}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
 
 
 @pytest.mark.usefixtures("short_time")

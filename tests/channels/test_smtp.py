@@ -11,7 +11,7 @@ import pytest
 
 from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Delivered, Refused
 from oracle_lib.execute.channels.smtp import Server, Smtp
-from tests.channels.conftest import ACTION, HTML, KEY, SENDER, TEXT, message
+from tests.channels.conftest import ACTION, HTML, KEY, SENDER, TEXT, UNSUBSCRIBE, message
 from tests.providers.mail import Mailbox, certificate, serving
 
 
@@ -54,6 +54,13 @@ def test_the_letter_has_two_alternatives_and_one_recipient(channel: Smtp, mailbo
     assert html is not None
     assert text.get_content().replace("\r\n", "\n") == TEXT + "\n"
     assert html.get_content().replace("\r\n", "\n") == HTML + "\n"
+
+
+def test_marketing_carries_its_way_out_as_the_server_gets_it(channel: Smtp, mailbox: Mailbox) -> None:
+    channel.deliver(message(unsubscribe=UNSUBSCRIBE), KEY)
+    [letter] = mailbox.letters
+    assert letter["List-Unsubscribe"] == f"<{UNSUBSCRIBE}>"
+    assert letter["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 
 def test_words_of_other_languages_and_lines_with_a_dot_arrive_as_they_were(channel: Smtp, mailbox: Mailbox) -> None:

@@ -34,9 +34,9 @@ from tests.providers.resend import ResendProvider
 from tests.providers.sendgrid import SendGridProvider
 from tests.providers.wire import Lost, Mishap, Provider, Says, serving
 
-SETTINGS = Settings(environment="test")
+SETTINGS = Settings(environment="test", public_url="https://oracle.academy.example")
 LETTERS, KILLS = (5_000, 30) if FULL else (150, 3)
-SENDER = Sender("The academy", "hello@academy.example")
+SENDER = Sender("The academy", "hello@academy.example", "1 Main Street, Springfield")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -127,6 +127,8 @@ def start(url: str, provider: Provider, owner: str) -> subprocess.Popen[str]:
         "ORACLE_EMAIL_CHANNEL": "resend",
         "ORACLE_EMAIL_ADDRESS": SENDER.address,
         "ORACLE_EMAIL_SENDER": SENDER.name,
+        "ORACLE_PUBLIC_URL": SETTINGS.public_url,
+        "ORACLE_POSTAL_ADDRESS": SENDER.postal_address,
         "ORACLE_RESEND_API_KEY": resend.KEY,
         "ORACLE_RESEND_URL": provider.url,
         "ORACLE_INTERNAL_ENDPOINTS": "true",

@@ -86,7 +86,8 @@ def test_who_is_not_on_this_machine_needs_an_admins_key(store: Store, client_wit
         admin, reader = make_key(conn, "admin"), make_key(conn, "users:read")
     elsewhere = Settings(environment="test", api_host="0.0.0.0")
     forwarded = Settings(environment="test", api_hosts="oracle.example,127.0.0.1")
-    for settings, host in ((elsewhere, "127.0.0.1"), (forwarded, "oracle.example")):
+    public = Settings(environment="test", public_url="https://oracle.example")
+    for settings, host in ((elsewhere, "127.0.0.1"), (forwarded, "oracle.example"), (public, "oracle.example")):
         with serving(store, settings) as address, httpx.Client(base_url=address, headers={"Host": host}) as client:
             keys = ({}, {"X-API-Key": reader}, {"X-API-Key": admin})
             assert [client.get(PAGE, headers=key).status_code for key in keys] == [401, 403, 200]

@@ -84,6 +84,9 @@ MATRIX = {
     ("GET", "/api/oracle/openapi.json"): "admin",
     ("GET", "/healthz"): OPEN,
     ("GET", "/readyz"): OPEN,
+    # The link is its own key: tests/guarantees/test_g8_unsubscribe.py.
+    ("GET", "/unsubscribe/{token}"): OPEN,
+    ("POST", "/unsubscribe/{token}"): OPEN,
     # Open on the machine itself only: tests/panel/test_overview.py.
     ("GET", "/admin/oracle"): OPEN,
     ("GET", "/admin/oracle/ceo-report"): OPEN,

@@ -189,6 +189,17 @@ def test_a_transactional_rule_asks_for_no_consent_but_respects_suppression(conn:
     assert reasons(conn) == [("u2", "suppressed")]
 
 
+def test_who_paused_is_proposed_to_again_when_the_pause_is_over(conn: Connection, now: datetime) -> None:
+    rule(conn, now, "back")
+    for number, ends in enumerate((timedelta(minutes=-1), timedelta(minutes=1))):
+        user(conn, f"u{number}", silent=8)
+        pause = {"channel": "dm", "reason": "paused", "until": now + ends}
+        conn.execute(sa.insert(suppressions).values(user_id=f"u{number}", **pause))
+    run(conn, now)
+    assert [user_id for user_id, _ in proposed(conn)] == ["u0"]
+    assert reasons(conn) == [("u1", "suppressed")]
+
+
 def test_when_the_daily_cap_bites_the_most_urgent_rules_win(conn: Connection, now: datetime) -> None:
     for name, priority in (("low", 2), ("high", 9), ("middle", 5)):
         rule(conn, now, name, priority=priority)

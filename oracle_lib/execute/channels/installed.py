@@ -5,6 +5,7 @@ A channel's libraries are loaded when it is used.
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from typing import Protocol
@@ -22,6 +23,7 @@ from oracle_lib.storage.tables import ACTION_TYPES
 
 # Lengths of a signing key in bytes, of Standard Webhooks.
 _SHORTEST_SECRET, _LONGEST_SECRET = 24, 64
+_SHORTEST_LINK_KEY = 32
 
 
 class _Provider(Channel, Protocol):
@@ -157,7 +159,21 @@ def _sender(settings: Settings) -> Sender:
     address = plain_address(settings.email_address)
     if address is None:
         raise Invalid("ORACLE_EMAIL_ADDRESS must be the one address that e-mail comes from.")
-    return Sender(settings.email_sender, address)
+    if not settings.postal_address.strip():
+        raise Invalid("ORACLE_POSTAL_ADDRESS is not set: marketing e-mail has to show one.")
+    _check_public_url(settings)
+    if settings.secret is not None and 0 < len(settings.secret.get_secret_value()) < _SHORTEST_LINK_KEY:
+        raise Invalid(f"ORACLE_SECRET must have {_SHORTEST_LINK_KEY} characters or more.")
+    return Sender(settings.email_sender, address, settings.postal_address)
+
+
+def _check_public_url(settings: Settings) -> None:
+    """Refuse what no link in an e-mail can begin with. Mail programs unsubscribe over HTTPS only (RFC 8058)."""
+    if not settings.public_url:
+        raise Invalid("ORACLE_PUBLIC_URL is not set: marketing e-mail has to carry a link to unsubscribe.")
+    schemes = "https?" if settings.internal_endpoints else "https"
+    if not re.fullmatch(rf"{schemes}://[A-Za-z0-9.-]+(:\d{{1,5}})?(/[A-Za-z0-9._~-]+)*/?", settings.public_url):
+        raise Invalid("ORACLE_PUBLIC_URL must be https://, a name and at most a path.")
 
 
 def _check_signing_key(secret: str) -> None:

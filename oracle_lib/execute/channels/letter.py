@@ -2,14 +2,19 @@
 
 Nothing that a profile, a rule or a person wrote can add a header or a recipient: control characters leave names and
 subject, an address is one address or the letter is refused, and HTML holds text only as text.
+
+Marketing shows who sends it from where and how to get no more: a link at its end, and the two headers by which mail
+programs offer one click (RFC 8058). They follow from action and settings alone: at every try the letter is the same.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP as _SMTP
+from email.policy import Policy
 from email.utils import format_datetime
 from html import escape
 
@@ -23,17 +28,29 @@ _ADDRESS = re.compile(
     rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@(?:{_LABEL}\.)+{_LABEL}"
 )
 _LINK = re.compile(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:!?)\]])")
-# Seven bits pass every server.
-_POLICY = _SMTP.clone(cte_type="7bit")
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
+
+
+class _Whole(UnstructuredHeader, BaseHeader):
+    """A header that is never folded: folding writes a long address as an encoded word, which is no link any more."""
+
+    def fold(self, *, policy: Policy) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", _Whole)
+# Seven bits pass every server.
+_POLICY = _SMTP.clone(cte_type="7bit", header_factory=_HEADERS)
 
 
 @dataclass(frozen=True)
 class Sender:
-    """Who a letter comes from: a plain address, and a name that may be empty."""
+    """Who a letter comes from: a plain address, a name and a postal address, both of which may be empty."""
 
     name: str
     address: str
+    postal_address: str = ""
 
     def __str__(self) -> str:
         """Return `"Name" <address>`, as JSON interfaces take it."""
@@ -43,13 +60,14 @@ class Sender:
 
 @dataclass(frozen=True)
 class Letter:
-    """What every e-mail channel sends."""
+    """What every e-mail channel sends; `headers` are those beside the usual ones."""
 
     sender: Sender
     to: str
     subject: str
     text: str
     html: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def compose(message: Message, sender: Sender) -> Letter | Refused:
@@ -61,7 +79,10 @@ def compose(message: Message, sender: Sender) -> Letter | Refused:
         return Refused("bad_address", permanent=True)
     subject = one_line(message.subject or "")[:MAX_SUBJECT].rstrip()
     text = _no_controls(message.content)
-    return Letter(sender, to, subject, text, _html(text))
+    if message.unsubscribe is None:
+        return Letter(sender, to, subject, text, _html(text))
+    text = f"{text.rstrip()}\n\n{_footer(sender, message.unsubscribe)}"
+    return Letter(sender, to, subject, text, _html(text), _one_click(message.unsubscribe))
 
 
 def plain_address(text: str) -> str | None:
@@ -88,9 +109,19 @@ def mime(letter: Letter, message_id: str, date: datetime) -> EmailMessage:
     made["Subject"] = letter.subject
     made["Message-ID"] = message_id
     made["Date"] = format_datetime(date)
+    for header, value in letter.headers.items():
+        made[header] = value
     made.set_content(letter.text)
     made.add_alternative(letter.html, subtype="html")
     return made
+
+
+def _footer(sender: Sender, unsubscribe: str) -> str:
+    return f"{_no_controls(sender.postal_address).strip()}\nUnsubscribe: {unsubscribe}"
+
+
+def _one_click(unsubscribe: str) -> Mapping[str, str]:
+    return {"List-Unsubscribe": f"<{unsubscribe}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 
 
 def _no_controls(text: str) -> str:

@@ -11,6 +11,7 @@ class Message:
     """One message to one user. `payload` are the frozen bytes that were approved; the rest is read from them.
 
     `to` is the user's e-mail address as it stands when the message is sent, None: there is none, or none is needed.
+    `unsubscribe` is the address behind which they say that they want no more; None: it is not marketing, or no e-mail.
     """
 
     action_id: UUID
@@ -20,6 +21,7 @@ class Message:
     content: str
     payload: bytes
     to: str | None = None
+    unsubscribe: str | None = None
 
 
 @dataclass(frozen=True)

@@ -67,12 +67,11 @@ def _read(body: bytes) -> _Said:
 
 
 def _body(letter: Letter) -> bytes:
-    return msgspec.json.encode(
-        {
-            "from": str(letter.sender),
-            "to": [letter.to],
-            "subject": letter.subject,
-            "text": letter.text,
-            "html": letter.html,
-        }
-    )
+    body: dict[str, object] = {
+        "from": str(letter.sender),
+        "to": [letter.to],
+        "subject": letter.subject,
+        "text": letter.text,
+        "html": letter.html,
+    }
+    return msgspec.json.encode({**body, "headers": letter.headers} if letter.headers else body)

@@ -44,14 +44,13 @@ def _body(letter: Letter, key: str) -> bytes:
     sender = {"email": letter.sender.address}
     if name := one_line(letter.sender.name):
         sender["name"] = name
-    return msgspec.json.encode(
-        {
-            "personalizations": [{"to": [{"email": letter.to}], "custom_args": {"action": key}}],
-            "from": sender,
-            "subject": letter.subject,
-            "content": [
-                {"type": "text/plain", "value": letter.text},
-                {"type": "text/html", "value": letter.html},
-            ],
-        }
-    )
+    body: dict[str, object] = {
+        "personalizations": [{"to": [{"email": letter.to}], "custom_args": {"action": key}}],
+        "from": sender,
+        "subject": letter.subject,
+        "content": [
+            {"type": "text/plain", "value": letter.text},
+            {"type": "text/html", "value": letter.html},
+        ],
+    }
+    return msgspec.json.encode({**body, "headers": letter.headers} if letter.headers else body)

@@ -1,6 +1,6 @@
 """What is stored: one file a subject, and no other place that says it. Alembic moves these tables."""
 
-from oracle_lib.storage.tables.access import api_keys, audit_log
+from oracle_lib.storage.tables.access import api_keys, audit_log, secrets
 from oracle_lib.storage.tables.actions import (
     ACTION_STATUSES,
     ACTION_TYPES,
@@ -70,6 +70,7 @@ __all__ = [
     "rules",
     "run_requests",
     "sealed_days",
+    "secrets",
     "segment_changes",
     "segment_counts",
     "segments",

@@ -1,4 +1,4 @@
-"""Who may call, and what was done with power. Neither holds a secret or a name in the clear."""
+"""Who may call, what was done with power, and what the installation signs with; the log holds ids, never names."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -29,4 +29,13 @@ audit_log = sa.Table(
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("detail", Json),
     sa.Index("ix_audit_log_subject", "subject"),
+)
+
+# Random keys of this installation, made once: what was signed before a restart or a restored backup stays valid.
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    moment("made_at", default_now=True),
 )

@@ -142,6 +142,7 @@ outcomes = sa.Table(
     ),
 )
 
+# Who gets nothing on a channel, or on `all`; where the reason is `unsubscribed` or `paused`, no marketing.
 suppressions = sa.Table(
     "suppressions",
     metadata,
@@ -149,6 +150,8 @@ suppressions = sa.Table(
     sa.Column("channel", sa.Text, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
     moment("at", default_now=True),
+    # A pause ends by itself; nothing else does.
+    moment("until", nullable=True),
 )
 
 # While a row stands nothing is sent, at all or on a channel; what is approved waits.

@@ -1,0 +1,94 @@
+"""The page behind the link of every marketing e-mail. Public: the signed token is its own key, and shows nobody's data.
+
+GET and HEAD only show, because programs that look for harm follow links in e-mails; POST acts, whoever sends it and as
+often as they do, without session, cookie or redirect (RFC 8058). Test: `tests/guarantees/test_g8_unsubscribe.py`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from oracle_api.deps import Body, Config, Conn, Now
+from oracle_lib.errors import NotFound
+from oracle_lib.execute import unsubscribe, unsubscribe_links
+from oracle_lib.execute.unsubscribe import Recipient, Standing, Wish
+
+router = APIRouter(prefix="/unsubscribe", include_in_schema=False)
+_pages = Environment(
+    loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
+    autoescape=select_autoescape(default=True, default_for_string=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page says, and which buttons it has."""
+
+    title: str
+    text: str
+    can_stop: bool = False
+    can_pause: bool = False
+
+
+_ASKS = Page(
+    "Do you want no more of these e-mails?",
+    "You will still get what you ask for and what your account needs.",
+    can_stop=True,
+    can_pause=True,
+)
+_STOPPED = Page("You are unsubscribed", "You will get no more of these e-mails.")
+_UNKNOWN = Page("This link is not valid", "Open the link in the e-mail again, or copy all of it.")
+
+
+def recipient(token: str, conn: Conn, settings: Config) -> Recipient | None:
+    """Return whom a token means; None for one that is altered or means nobody."""
+    action_id = unsubscribe_links.action_of(unsubscribe_links.key(conn, settings), token)
+    try:
+        return None if action_id is None else unsubscribe.recipient(conn, action_id)
+    except NotFound:
+        return None
+
+
+Meant = Annotated[Recipient | None, Depends(recipient)]
+
+
+@router.api_route("/{token}", methods=["GET", "HEAD"])
+def show(who: Meant, conn: Conn, now: Now) -> HTMLResponse:
+    """Show what holds, and ask. Changes nothing."""
+    return _unknown() if who is None else _page(_said(unsubscribe.standing(conn, who, now)))
+
+
+@router.post("/{token}")
+def ask(who: Meant, conn: Conn, now: Now, body: Body) -> HTMLResponse:
+    """Do what is wished for: a pause where the form says so, otherwise no more at all."""
+    return _unknown() if who is None else _page(_said(unsubscribe.ask(conn, who, _wish(body), now)))
+
+
+def _wish(body: bytes) -> Wish:
+    form = parse_qs(body.decode("utf-8", "replace"))
+    return Wish.PAUSE if form.get("wish") == ["pause"] else Wish.NO_MORE
+
+
+def _said(standing: Standing | None) -> Page:
+    if standing is None:
+        return _ASKS
+    if standing.until is None:
+        return _STOPPED
+    until = f"{standing.until.day} {standing.until:%B %Y}"
+    return Page("You have paused these e-mails", f"You will get none before {until}.", can_stop=True)
+
+
+def _unknown() -> HTMLResponse:
+    return _page(_UNKNOWN, status=404)
+
+
+def _page(page: Page, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(_pages.get_template("unsubscribe.html").render(page=page), status_code=status)
