@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import Connection
 
 from oracle_lib.analyze import rebuilding
 from oracle_lib.analyze.rebuilding import RebuildReport
@@ -30,8 +29,8 @@ SPOILED = {
 
 
 @pytest.fixture(scope="module")
-def weeks(server: EmbeddedServer) -> Iterator[Store]:
-    """Some weeks of events that came in parts, worked out day by day."""
+def weeks(server: EmbeddedServer) -> Iterator[str]:
+    """The database of some weeks of events that came in parts, worked out day by day; nobody is connected to it."""
     bodies = list(world.events(3000, users=60, until=NOW, days=100, seed=5))
     with fresh_database(server) as url:
         store = Store(url)
@@ -39,23 +38,26 @@ def weeks(server: EmbeddedServer) -> Iterator[Store]:
             with store.transaction() as conn:
                 world.post(conn, bodies[day::3], NOW)
                 world.run_stages(conn, TODAY - timedelta(days=2 - day))
-        yield store
         store.close()
+        yield str(sa.make_url(url).database)
 
 
 @pytest.fixture
-def lived(weeks: Store) -> Iterator[Connection]:
-    """The same weeks, in a transaction that is undone after the test."""
-    with weeks.engine.connect() as conn:
-        yield conn
-        conn.rollback()
+def lived(server: EmbeddedServer, weeks: str) -> Iterator[Store]:
+    """A copy of the same weeks."""
+    copy = f"{weeks}_copy"
+    store = Store(server.ensure_database(copy, template=weeks))
+    yield store
+    store.close()
+    server.drop_database(copy)
 
 
-def compare(conn: Connection) -> RebuildReport:
-    return rebuilding.compare(conn, TODAY, settings=world.SETTINGS)
+def compare(store: Store) -> RebuildReport:
+    with store.transaction() as conn:
+        return rebuilding.compare(conn, TODAY, settings=world.SETTINGS)
 
 
-def test_nothing_differs_where_nothing_is_wrong(lived: Connection) -> None:
+def test_nothing_differs_where_nothing_is_wrong(lived: Store) -> None:
     report = compare(lived)
     assert report.equal
     assert report.different == dict.fromkeys(TABLES, 0)
@@ -63,18 +65,20 @@ def test_nothing_differs_where_nothing_is_wrong(lived: Connection) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_row_that_is_wrong_is_found(lived: Connection, table: str) -> None:
-    spoiled = lived.execute(sa.text(SPOILED[table])).rowcount
+def test_a_row_that_is_wrong_is_found(lived: Store, table: str) -> None:
+    with lived.transaction() as conn:
+        spoiled = conn.execute(sa.text(SPOILED[table])).rowcount
     report = compare(lived)
     assert not report.equal
     assert report.different[table] >= spoiled > 0
 
 
-def test_users_who_wait_are_not_counted_as_wrong(lived: Connection) -> None:
-    world.post(lived, [world.event("u1", "quiz_pass", NOW), world.event("new", "login", NOW)], NOW)
-    assert lived.scalar(sa.select(sa.func.count()).select_from(tables.dirty_user_days)) == 2
+def test_users_who_wait_are_not_counted_as_wrong(lived: Store) -> None:
+    with lived.transaction() as conn:
+        world.post(conn, [world.event("u1", "quiz_pass", NOW), world.event("new", "login", NOW)], NOW)
+        assert conn.scalar(sa.select(sa.func.count()).select_from(tables.dirty_user_days)) == 2
     assert compare(lived).equal
 
 
-def test_before_the_first_run_there_is_nothing_to_compare(conn: Connection) -> None:
-    assert compare(conn).equal
+def test_before_the_first_run_there_is_nothing_to_compare(store: Store) -> None:
+    assert compare(store).equal
