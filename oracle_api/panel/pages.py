@@ -11,10 +11,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from oracle_api.auth import presented
 from oracle_api.deps import Config, Conn, Now
+from oracle_api.html import pages
 from oracle_api.panel import report
 from oracle_lib import access
 from oracle_lib.access import Presented
@@ -27,13 +27,7 @@ _HERE = Path(__file__).parent
 _STATIC = {"panel.css": "text/css", "icon.svg": "image/svg+xml"}
 _LEVELS = ("active", "moderate", "dormant", "lost", "new")
 _STATUSES = ("pending", "approved", "executing", "executed", "failed", "unknown", "rejected", "expired")
-_pages = Environment(
-    loader=FileSystemLoader(_HERE / "templates"),
-    autoescape=select_autoescape(default=True, default_for_string=True),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_pages = pages(_HERE / "templates")
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,15 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from oracle_api.deps import Body, Config, Conn, Now
+from oracle_api.html import pages
 from oracle_lib.errors import NotFound
 from oracle_lib.execute import unsubscribe, unsubscribe_links
 from oracle_lib.execute.unsubscribe import Recipient, Standing, Wish
 
 router = APIRouter(prefix="/unsubscribe", include_in_schema=False)
-_pages = Environment(
-    loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
-    autoescape=select_autoescape(default=True, default_for_string=True),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_pages = pages(Path(__file__).parents[1] / "templates")
 
 
 @dataclass(frozen=True)

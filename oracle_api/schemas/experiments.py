@@ -4,16 +4,10 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from oracle_api.schemas.models import IntervalOut
 from oracle_api.schemas.words import Outgoing
 
 Verdict = Literal["better", "worse", "no difference found", "not enough data", "broken split"]
-
-
-class RangeOut(Outgoing):
-    """Where a figure lies with 95 %."""
-
-    lower: float
-    upper: float
 
 
 class EffectOut(Outgoing):
@@ -28,10 +22,10 @@ class EffectOut(Outgoing):
     control_users: int
     control_mean: float
     difference: float
-    interval: RangeOut
-    sequential: RangeOut
+    interval: IntervalOut
+    sequential: IntervalOut
     lift: float | None
-    lift_interval: RangeOut | None
+    lift_interval: IntervalOut | None
     statistic: float
     p: float
     detectable: float

@@ -204,9 +204,9 @@ def _keep_effects(conn: Connection, read: Sequence[Readout]) -> None:
         if control is None or one.split.broken:
             continue
         others = [arm for arm in one.arms if arm is not control]
-        treated = ArmFigures("treated", 100 - control.share, users=sum(arm.users for arm in others))
-        treated = replace(treated, converted=sum(arm.converted for arm in others))
-        effect = effects.compare(_rate(control, "converted"), _rate(treated, "converted"), rate=True)
+        converted = float(sum(arm.converted for arm in others))
+        treated = Arm("treated", sum(arm.users for arm in others), converted, converted)
+        effect = effects.compare(_rate(control, "converted"), treated, rate=True)
         if effect.verdict != effects.TOO_FEW:
             kept[one.rule_id] = {
                 "rule_id": one.rule_id,

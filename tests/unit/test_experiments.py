@@ -254,6 +254,18 @@ def test_a_read_out_counts_each_arm_from_assignment_on_and_within_the_days_of_th
     assert readouts.summary(read, effect).endswith("it does better.")
 
 
+def test_what_a_holdout_measured_is_kept_for_the_next_best_action(conn: Connection, now: datetime) -> None:
+    read, _ = lived(conn, now)
+    kept = conn.execute(sa.select(tables.rule_effects)).one()
+    goal = read.effects[0].goal
+    assert (kept.rule_id, kept.users) == (read.rule_id, 400)
+    assert (kept.difference, kept.standard_error) == pytest.approx((goal.difference, goal.standard_error))
+    lost = sa.select(assignments.c.user_id).where(assignments.c.arm == "holdout").order_by("user_id").limit(80)
+    conn.execute(sa.delete(assignments).where(assignments.c.user_id.in_(lost)))
+    readouts.measure(conn, now=now + timedelta(days=5), settings=Settings())
+    assert conn.execute(sa.select(tables.rule_effects)).all() == []
+
+
 def test_measuring_again_changes_nothing_and_users_whose_days_run_are_not_counted_yet(
     conn: Connection, now: datetime
 ) -> None:
