@@ -159,6 +159,10 @@ class Settings(BaseSettings):
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Berlin") from error
 
+    def __hash__(self) -> int:
+        """Return the same for equal settings, dictionaries among them: what is composed for them can be kept."""
+        return hash(self.model_dump_json())
+
     @property
     def home_path(self) -> Path:
         """The home folder, absolute, with `~` expanded."""

@@ -16,9 +16,8 @@ What stood at the moment:
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 
-import ibis
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects import postgresql as pg
@@ -62,30 +61,25 @@ class Past:
 
     stand_ins: Mapping[str, str]
 
-    def over(self, expression: ibis.Table) -> str:
-        """Compile an expression over the past."""
-        return composed_over(compiled(expression), self.stand_ins)
+    def over(self, query: str) -> str:
+        """Ask a query of the past."""
+        return composed_over(query, self.stand_ins)
 
 
-def look_back(
-    conn: Connection,
-    pairs: sa.Select,
-    columns: Collection[str],
-    *,
-    settings: Settings,
-    reach: int | None = None,
-    kinds: Collection[str] | None = None,
-) -> Past:
-    """Make the past of `pairs` (user_id, as_of of `run_days`) with these `columns` of `segments`.
-
-    `reach` is how many days back the rollups are asked for, all of them if None; `kinds` which events are, beside what
-    users did themselves. Stands in temporary tables until the transaction ends or the next call.
-    """
+def ask(conn: Connection, pairs: sa.Select | sa.CompoundSelect) -> None:
+    """Ask from now on about `pairs` (user_id, as_of of `run_days`), until the transaction ends or the next call."""
     found = pairs.subquery()
     key = sa.cast(sa.func.row_number().over(), sa.Text).label("key")
     days = run_days.join(found, found.c.as_of == run_days.c.as_of)
     scratch_table(conn, _ASKED, written_out(sa.select(key, found.c.user_id, *run_days.columns).select_from(days)))
-    _count_early(conn, kinds)
+
+
+def look_back(conn: Connection, columns: Collection[str], *, settings: Settings, reach: int | None = None) -> Past:
+    """Make the past of whom it is asked about, with these `columns` of `segments`; `count_early` comes before.
+
+    `reach` is how many days back the rollups are asked for, all of them if None and where a standing state counts.
+    Stands in temporary tables until the transaction ends or the next call.
+    """
     # What is worked out of a segment rests on all days, however few the rest of a condition asks for.
     segments = _segments(conn, Past(_stand_ins(None)), sorted(columns), settings)
     return Past({**_stand_ins(reach), "segments": written_out(segments)})
@@ -106,18 +100,27 @@ def written_out(query: sa.Select | sa.CompoundSelect) -> str:
     return str(query.compile(dialect=pg.dialect(), compile_kwargs={"literal_binds": True}))  # type: ignore[no-untyped-call]
 
 
-def _count_early(conn: Connection, kinds: Collection[str] | None) -> None:
-    """Count what users did on an asked day before the moment, where its rollup holds what came after it too."""
+def count_early(conn: Connection, kinds: Collection[str] | None) -> None:
+    """Count what users did on an asked day before the moment, where its rollup holds what came after it too.
+
+    `kinds` are the events that count beside what users did themselves, None: all. It also serves whoever is asked about
+    afterwards, if they are some of these.
+    """
     days = tables.user_days.c
     others = days.events > days.acted
     if kinds is not None and set(kinds) <= set(EVENT_KINDS):
         others = sa.or_(sa.false(), *(days[kind] > 0 for kind in sorted(kinds)))
-    began = sa.or_(days.first_acted_at < asked.c.now, others)
-    pairs = (
-        sa.select(asked.c.user_id, asked.c.as_of.label("day"), asked.c.now)
-        .join(tables.user_days, sa.and_(days.user_id == asked.c.user_id, days.day == asked.c.as_of))
-        .where(asked.c.as_of > asked.c.whole, began)
+    began = sa.and_(run_days.c.as_of > run_days.c.whole, sa.or_(days.first_acted_at < run_days.c.now, others))
+    # Few began so early: they are found first, in one pass, instead of by each asked user.
+    begun = (
+        sa.select(days.user_id, days.day)
+        .join(run_days, run_days.c.as_of == days.day)
+        .where(began)
+        .cte("begun")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
+    same = sa.and_(begun.c.user_id == asked.c.user_id, begun.c.day == asked.c.as_of)
+    pairs = sa.select(asked.c.user_id, asked.c.as_of.label("day"), asked.c.now).join(begun, same)
     scratch_table(conn, _EARLY, written_out(pairs))
     early = sa.table(_EARLY, sa.column("user_id"), sa.column("day", sa.Date), sa.column("now", Moment))
     at = tables.events.c.created_at
@@ -156,7 +159,7 @@ def _stored(reach: int | None) -> dict[str, sa.Select | sa.CompoundSelect]:
 
 
 def _days(table: sa.Table, reach: int | None) -> sa.CompoundSelect:
-    within = [] if reach is None else [table.c.day > asked.c.as_of - reach]
+    within = [] if reach is None else [sa.or_(asked.c.standing, table.c.day > asked.c.as_of - reach)]
     early = sa.table(f"early_{table.name}", *(sa.column(one.name, one.type) for one in table.columns))
     before = _moved(table, table.c.day <= asked.c.whole, *within)
     return sa.union_all(before, _moved(early, early.c.day == asked.c.as_of, asked.c.as_of > asked.c.whole))
@@ -233,8 +236,7 @@ def _segments(conn: Connection, past: Past, columns: Collection[str], settings: 
     foretold = [name for name in columns if name in _FORETOLD]
     with scanning(conn):
         if reckoned:
-            fresh = segment_expr(state_expr(OneDay(TODAY)), settings).select("user_id", *reckoned)
-            scratch_table(conn, _RECKONED, past.over(fresh))
+            scratch_table(conn, _RECKONED, past.over(_reckoning(tuple(reckoned), settings)))
         if foretold:
             _foretell(conn, past)
     for table, names in ((_RECKONED, reckoned), (_TOLD, foretold)):
@@ -243,6 +245,11 @@ def _segments(conn: Connection, past: Past, columns: Collection[str], settings: 
             found = found.outerjoin(rows, rows.c.user_id == asked.c.key)
             shown += [rows.c[name] for name in names]
     return sa.select(*shown).select_from(found)
+
+
+@lru_cache(maxsize=64)
+def _reckoning(columns: tuple[str, ...], settings: Settings) -> str:
+    return compiled(segment_expr(state_expr(OneDay(TODAY)), settings).select("user_id", *columns))
 
 
 def _standing(field: str) -> sa.Subquery:
@@ -264,7 +271,7 @@ def _standing(field: str) -> sa.Subquery:
 def _foretell(conn: Connection, past: Past) -> None:
     """Say of each asked day what the models of today say of it."""
     models = predictor.promoted(conn)
-    scratch_table(conn, predictor.ASKED, composed_over(_features(), past.stand_ins))
+    scratch_table(conn, predictor.ASKED, past.over(_features()))
     scratch_table(conn, predictor.SCORED, predictor.scores_sql(models))
     churn = models.get(CHURN.name)
     scratch_table(conn, reasons.TABLE, reasons.sql(churn.parameters if churn else None))

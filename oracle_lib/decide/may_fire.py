@@ -17,7 +17,7 @@ from oracle_lib.storage.tables import segment_changes, user_day_events, user_day
 from oracle_lib.storage.tables.activity import EVENT_KINDS
 
 
-def pairs(rule: Definition, days: Sequence[PastDay]) -> sa.Select:
+def pairs(rule: Definition, days: Sequence[PastDay]) -> sa.Select | sa.CompoundSelect:
     """Return (user_id, as_of) of those for whom a rule may have a cause; `days` are those of `run_days`."""
     match rule.trigger:
         case "event_based":
@@ -41,7 +41,7 @@ def _by_segment(moved: list[str]) -> sa.Select:
     return sa.select(change.user_id, run_days.c.as_of).join(run_days, known).where(change.field.in_(moved)).distinct()
 
 
-def _by_time(rule: Definition, days: Sequence[PastDay]) -> sa.Select:
+def _by_time(rule: Definition, days: Sequence[PastDay]) -> sa.CompoundSelect:
     event, after, _ = firing.threshold(rule)
     anchor = rule.anchor
     did = _days_of(event)
@@ -54,25 +54,32 @@ def _by_time(rule: Definition, days: Sequence[PastDay]) -> sa.Select:
         return _unfollowed(anchor, began)
     assert isinstance(anchor, DaysSince)  # noqa: S101
     following = sa.func.lead(began.c.day).over(partition_by=began.c.user_id, order_by=began.c.day)
-    silence = sa.select(began.c.user_id, began.c.day, following.label("following")).subquery()
+    every = sa.select(began.c.user_id, began.c.day, following.label("following")).subquery()
+    lasting = sa.or_(every.c.following.is_(None), every.c.following >= every.c.day + after)
+    silence = sa.select(every).where(lasting).cte("silence")
     crossed = silence.c.day + after
-    lasting = sa.or_(silence.c.following.is_(None), silence.c.following >= crossed)
     # On the day that ends it, it may have lasted still when rules were asked.
     still = sa.or_(silence.c.following.is_(None), run_days.c.as_of <= silence.c.following)
-    return _fresh(silence, crossed, still).where(lasting)
+    return _fresh(silence, crossed, still)
 
 
-def _unfollowed(anchor: Followed, began: sa.Subquery) -> sa.Select:
+def _unfollowed(anchor: Followed, began: sa.Subquery) -> sa.CompoundSelect:
     then = _days_of(anchor.then).subquery()
-    crossed = began.c.day + anchor.within_days
-    came = sa.exists().where(then.c.user_id == began.c.user_id, then.c.day >= began.c.day, then.c.day < crossed)
-    return _fresh(began, crossed, run_days.c.as_of < began.c.day + anchor.in_last_days).where(sa.not_(came))
+    in_time = then.c.day < began.c.day + anchor.within_days
+    came = sa.exists().where(then.c.user_id == began.c.user_id, then.c.day >= began.c.day, in_time)
+    unfollowed = sa.select(began).where(sa.not_(came)).cte("unfollowed")
+    crossed = unfollowed.c.day + anchor.within_days
+    return _fresh(unfollowed, crossed, run_days.c.as_of < unfollowed.c.day + anchor.in_last_days)
 
 
-def _fresh(began: sa.Subquery, crossed: ColumnElement, still: ColumnElement[bool]) -> sa.Select:
-    fresh = sa.or_(run_days.c.standing, crossed >= run_days.c.fresh_from)
-    on = sa.and_(crossed <= run_days.c.as_of, fresh, still)
-    return sa.select(began.c.user_id, run_days.c.as_of).join(run_days, on).distinct()
+def _fresh(began: sa.CTE, crossed: ColumnElement, still: ColumnElement[bool]) -> sa.CompoundSelect:
+    """Return those asked on the days from the crossing on while it is fresh, and on standing days on any later one."""
+    after = sa.func.generate_series(0, firing.FRESH.days).table_valued("n", name="after").render_derived()
+    soon = sa.and_(run_days.c.as_of == crossed + after.c.n, still)
+    ever = sa.and_(run_days.c.standing, run_days.c.as_of >= crossed, still)
+    pair = sa.select(began.c.user_id, run_days.c.as_of)
+    freshly = pair.select_from(began.join(after, sa.true()).join(run_days, soon))
+    return sa.union(freshly, pair.select_from(began.join(run_days, ever)))
 
 
 def _days_of(event: str) -> sa.Select:

@@ -1,6 +1,7 @@
 """Whom a rule would have fired for on past days, and for which cause: a run's scan and its causes, for many days."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -16,6 +17,9 @@ from oracle_lib.decide.conditions import (
     Changed,
     Condition,
     DaysSince,
+    EventCount,
+    Leaf,
+    SegmentIs,
     field_of,
     leaves,
 )
@@ -25,9 +29,11 @@ from oracle_lib.decide.matching import matches
 from oracle_lib.decide.past_days import PastDay
 from oracle_lib.observe import catalogue
 from oracle_lib.settings import Settings
-from oracle_lib.storage.publish import scanning, scratch_table
+from oracle_lib.storage.publish import compiled, scanning, scratch_table
 from oracle_lib.storage.tables import events
 
+# How many past days are few enough to be asked about before anything else.
+_A_GLANCE = 7
 _HOLDS, _MATCHED, _LIKELY, _HOLDERS = "holds", "past_matched", "past_likely", "past_holders"
 
 # The temporary table of one run over past days; a user has at most one cause a day.
@@ -46,16 +52,18 @@ past_fired = sa.Table(
 def fire(conn: Connection, rule: Definition, days: Sequence[PastDay], *, settings: Settings) -> None:
     """Fill the temporary table `past_fired`, whatever was proposed for a cause before; nothing else is written.
 
-    Fields that have to be worked out cost most: first it is asked for whom the rule could fire whatever these are.
+    What is cheap to know of a past day is asked first, and the rest only of those for whom that holds.
     """
     past_days.keep(conn, days)
-    pairs = may_fire.pairs(rule, days)
-    likely = _whatever_is_reckoned(rule.conditions)
-    if likely is not None and likely != rule.conditions:
-        _match(conn, rule, likely, pairs, days, settings=settings)
+    as_of_state.ask(conn, may_fire.pairs(rule, days))
+    as_of_state.count_early(conn, _passive(Layout.of({_HOLDS: rule.conditions})))
+    for part in _cheaper(rule.conditions):
+        _match(conn, rule, part, settings=settings)
         scratch_table(conn, _LIKELY, written_out(_holders(None).with_only_columns(asked.c.user_id, asked.c.as_of)))
-        pairs = sa.select(sa.table(_LIKELY, sa.column("user_id", sa.Text), sa.column("as_of", sa.Date)))
-    layout = _match(conn, rule, rule.conditions, pairs, days, settings=settings)
+        as_of_state.ask(conn, sa.select(sa.table(_LIKELY, sa.column("user_id", sa.Text), sa.column("as_of", sa.Date))))
+    if not all(map(_kept, leaves(rule.conditions))):
+        as_of_state.count_early(conn, None)
+    layout = _match(conn, rule, rule.conditions, settings=settings)
     scratch_table(conn, _HOLDERS, written_out(_holders(firing.anchored(rule, layout))))
     conn.execute(sa.text("DROP TABLE IF EXISTS pg_temp.past_fired"))
     past_fired.create(conn)
@@ -63,57 +71,77 @@ def fire(conn: Connection, rule: Definition, days: Sequence[PastDay], *, setting
     conn.execute(sa.text("ANALYZE pg_temp.past_fired"))
 
 
-def _match(
-    conn: Connection,
-    rule: Definition,
-    condition: Condition,
-    pairs: sa.Select,
-    days: Sequence[PastDay],
-    *,
-    settings: Settings,
-) -> Layout:
-    """Fill the temporary table `past_matched` with those of `pairs` for whom a condition holds, by their key."""
+def _match(conn: Connection, rule: Definition, condition: Condition, *, settings: Settings) -> Layout:
+    """Fill the temporary table `past_matched` with those asked about for whom a condition holds, by their key."""
     layout = Layout.of({_HOLDS: condition})
     columns = {field.column for field in layout.fields}
-    past = as_of_state.look_back(
-        conn,
-        pairs,
-        columns,
-        settings=settings,
-        reach=_reach(rule, layout, days),
-        kinds=_passive(layout) if all(map(as_of_state.is_kept, columns)) else None,
-    )
+    past = as_of_state.look_back(conn, columns, settings=settings, reach=_reach(rule, condition, layout))
     with scanning(conn):
-        seen = matches({_HOLDS: condition}, past_days.TODAY).select("user_id", _HOLDS, *layout.columns)
-        scratch_table(conn, _MATCHED, past.over(seen))
+        scratch_table(conn, _MATCHED, past.over(_holding(condition)))
     return layout
 
 
-def _whatever_is_reckoned(condition: Condition) -> Condition | None:
-    """Return what has to hold for a condition to hold, whatever the fields are that have to be worked out, or None."""
+@lru_cache(maxsize=256)
+def _holding(condition: Condition) -> str:
+    layout = Layout.of({_HOLDS: condition})
+    return compiled(matches({_HOLDS: condition}, past_days.TODAY).select("user_id", _HOLDS, *layout.columns))
+
+
+def _cheaper(condition: Condition) -> list[Condition]:
+    """Return what has to hold for a condition to hold and costs less to ask, the cheapest first."""
+    found = [condition]
+    for known in (_kept, _at_a_glance):
+        part = _whatever_else(condition, known)
+        if part is not None and part != found[0]:
+            found.insert(0, part)
+    return found[:-1]
+
+
+def _whatever_else(condition: Condition, known: Callable[[Leaf], bool]) -> Condition | None:
+    """Return what of the `known` leaves has to hold for a condition to hold, whatever the others say; None: nothing."""
     match condition:
         case All(parts):
-            kept = tuple(part for part in map(_whatever_is_reckoned, parts) if part is not None)
+            kept = tuple(part for part in (_whatever_else(one, known) for one in parts) if part is not None)
             return All(kept) if kept else None
         case AnyOf(parts):
-            either = tuple(map(_whatever_is_reckoned, parts))
+            either = tuple(_whatever_else(one, known) for one in parts)
             return AnyOf(tuple(part for part in either if part is not None)) if None not in either else None
-    found = (field_of(leaf) for leaf in leaves(condition) if not isinstance(leaf, Changed))
-    return condition if all(field is None or as_of_state.is_kept(field.column) for field in found) else None
+    return condition if all(map(known, leaves(condition))) else None
 
 
-def _reach(rule: Definition, layout: Layout, days: Sequence[PastDay]) -> int | None:
-    """Return how many days back the rollups tell all that is asked; None where it takes all of them."""
-    windows = [within for _, within in (*layout.counts, *layout.sums)]
-    windows += [leaf.in_last_days for leaf in layout.sequences]
-    lasts = set(layout.lasts)
-    if isinstance(rule.anchor, DaysSince) and rule.trigger == "time_based" and not any(day.standing for day in days):
-        # A silence that began earlier was crossed too long ago to be a cause.
-        event, after, _ = firing.threshold(rule)
-        lasts -= {event}
-        windows.append(after + firing.FRESH.days + 1)
-    bounds = [within for within in windows if within is not None]
-    return max(bounds, default=1) if not lasts and len(bounds) == len(windows) else None
+def _kept(leaf: Leaf) -> bool:
+    """Say whether a leaf is answered by what is kept, without working out a field of the segment."""
+    field = None if isinstance(leaf, Changed) else field_of(leaf)
+    return field is None or as_of_state.is_kept(field.column)
+
+
+def _at_a_glance(leaf: Leaf) -> bool:
+    """Say whether a leaf asks for a level that is kept, or for what happened within the last days."""
+    match leaf:
+        case DaysSince(op="<" | "<=" | "=", value=within) | EventCount(within_days=int(within)):
+            return within <= _A_GLANCE
+        case SegmentIs():
+            return _kept(leaf)
+        case _:
+            return False
+
+
+def _reach(rule: Definition, condition: Condition, layout: Layout) -> int | None:
+    """Return how many days back the rollups tell all that is asked of fresh causes; None where it takes all of them."""
+    bounds: list[int | None] = [within for _, within in (*layout.counts, *layout.sums)]
+    bounds += [leaf.in_last_days for leaf in layout.sequences]
+    anchor = firing.threshold(rule) if rule.trigger == "time_based" and isinstance(rule.anchor, DaysSince) else None
+    for leaf in leaves(condition):
+        match leaf:
+            case DaysSince(event) if anchor and event == anchor[0]:
+                # A silence that began earlier was crossed too long ago to be a cause.
+                bounds.append(anchor[1] + firing.FRESH.days + 1)
+            case DaysSince(op="<" | "<=" | "=", value=value):
+                bounds.append(value + 1)
+            case DaysSince():
+                bounds.append(None)
+    known = [within for within in bounds if within is not None]
+    return max(known, default=1) if len(known) == len(bounds) else None
 
 
 def _passive(layout: Layout) -> set[str]:
