@@ -121,9 +121,10 @@ def _end_what_waits(conn: Connection, who: Recipient, stands: Standing, now: dat
         during,
     )
     for old, new in _ENDS.items():
+        waiting = sa.select(actions.c.id).where(waits, actions.c.status == old)
         ended = (
             sa.update(actions)
-            .where(waits, actions.c.status == old)
+            .where(actions.c.id.in_(waiting.order_by(actions.c.id).with_for_update()), actions.c.status == old)
             .values(status=new, reason=stands.reason, updated_at=now)
             .returning(actions.c.id)
         )

@@ -124,27 +124,31 @@ def test_control_reading_and_then_writing_lets_two_approvals_through(
     assert Counter(len(names) for names in through.values()) == {2: 10}
 
 
-def put(conn: Connection, action_id: UUID, status: str) -> None:
+def put(conn: Connection, action_id: UUID, status: str, *, tried: bool = False) -> None:
     """Put an action into a state behind the trigger's back, as if it had come there by legal moves."""
     conn.execute(sa.text("ALTER TABLE actions DISABLE TRIGGER actions_move"))
-    values = {"status": status, "approved_hash": actions.c.content_hash}
+    first = NOW if tried else None
+    values = {"status": status, "approved_hash": actions.c.content_hash, "first_attempt_at": first}
     conn.execute(sa.update(actions).where(actions.c.id == action_id).values(values))
     conn.execute(sa.text("ALTER TABLE actions ENABLE TRIGGER actions_move"))
 
 
-def test_the_database_refuses_every_move_that_is_not_drawn(conn: Connection, now: datetime) -> None:
+@pytest.mark.parametrize(("tried", "impossible"), [(False, ("approved", "unknown")), (True, ("approved", "cancelled"))])
+def test_the_database_refuses_every_move_that_is_not_drawn(
+    conn: Connection, now: datetime, *, tried: bool, impossible: tuple[str, str]
+) -> None:
     conn.execute(sa.insert(users).values(id="u1"))
     action_id = pending(conn, now).id
     allowed = set()
     for old, new in PAIRS:
-        put(conn, action_id, old)
+        put(conn, action_id, old, tried=tried)
         try:
             with conn.begin_nested():
                 conn.execute(sa.update(actions).where(actions.c.id == action_id).values(status=new))
             allowed.add((old, new))
         except DBAPIError as error:
             assert "cannot move" in str(error)  # noqa: PT017
-    drawn = {(old, new) for old, targets in LEGAL_MOVES.items() for new in targets}
+    drawn = {(old, new) for old, targets in LEGAL_MOVES.items() for new in targets} - {impossible}
     assert allowed == drawn | {(status, status) for status in ACTION_STATUSES}
 
 
