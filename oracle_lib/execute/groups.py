@@ -127,9 +127,7 @@ def edit(conn: Connection, key: GroupKey, *, subject: str | None, text: str, act
     if subject is not None:
         templates.check(subject, field="subject")
     held = records.hold(conn, list(conn.scalars(sa.select(actions.c.id).where(_grouped(), *_of(key)))))
-    waiting = {
-        one.id: one for one in held.values() if one.status == "pending" and one.group_edit_id == key.group_edit_id
-    }
+    waiting = {one.id: one for one in held.values() if _is_of(one, key)}
     if not waiting:
         raise Conflict("Nothing of this group waits any more, or somebody has edited it; look at it again.")
     values = {
@@ -203,6 +201,12 @@ def _grouped() -> ColumnElement[bool]:
         actions.c.rule_version.is_not(None),
         sa.or_(own, actions.c.group_edit_id.is_not(None)),
     )
+
+
+def _is_of(held: Action, key: GroupKey) -> bool:
+    """Say the same of one that is held: it may have been answered or edited since it was asked for."""
+    unedited = key.group_edit_id is not None or held.version == 1
+    return held.status == "pending" and held.group_edit_id == key.group_edit_id and unedited
 
 
 def _of(key: GroupKey) -> list[ColumnElement[bool]]:
