@@ -20,6 +20,7 @@ from oracle_api.headers import SecurityHeaders
 from oracle_api.limits import BodyLimit
 from oracle_api.panel import pages
 from oracle_api.routes import (
+    action_groups,
     actions,
     ceo_report,
     courses,
@@ -64,6 +65,7 @@ _KEYED: tuple[APIRouter, ...] = (
     courses.router,
     segments.router,
     models.router,
+    action_groups.router,
     actions.router,
     execute.router,
     sending_stops.router,

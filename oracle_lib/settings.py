@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     value_medium: int = Field(100, ge=0, description="LTV from which a user is of medium value, in the currency.")
     conversion_days: int = Field(7, ge=1, description="An action is credited with its goal for so many days.")
     action_expiry_hours: int = Field(72, ge=1, description="A pending action expires after so many hours.")
+    undo_seconds: int = Field(
+        30, ge=0, le=3600, description="What a person approves waits so many seconds in case they take it back."
+    )
     messages_per_user_per_day: int = Field(
         2, ge=1, description="Rules send a user at most so many messages in a UTC day; the most urgent win."
     )

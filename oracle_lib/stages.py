@@ -296,12 +296,12 @@ def anything_due(store: Store) -> int:
 
 def tend_pending(store: Store, now: datetime, settings: Settings) -> PendingReport:
     """Expire what waited too long, approve what a policy may, and say whether people should be reminded."""
-    from oracle_lib.execute import approvals, reminders
+    from oracle_lib.execute import policies, reminders
 
     with store.transaction() as conn:
         return PendingReport(
-            expired=approvals.expire(conn, now),
-            approved=approvals.approve_by_policy(conn, now),
+            expired=policies.expire(conn, now),
+            approved=policies.approve_by_policy(conn, now),
             reminder=reminders.due(conn, now, timedelta(hours=settings.remind_hours)),
         )
 

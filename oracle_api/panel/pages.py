@@ -24,7 +24,7 @@ from oracle_lib.tell import ceo_report, overview
 
 router = APIRouter(prefix="/admin/oracle", include_in_schema=False)
 _HERE = Path(__file__).parent
-_STATIC = {"panel.css": "text/css", "icon.svg": "image/svg+xml"}
+_STATIC = {"panel.css": "text/css", "unsubscribe.css": "text/css", "icon.svg": "image/svg+xml"}
 _LEVELS = ("active", "moderate", "dormant", "lost", "new")
 _STATUSES = ("pending", "approved", "executing", "executed", "failed", "unknown", "rejected", "expired")
 _pages = pages(_HERE / "templates")

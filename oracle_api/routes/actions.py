@@ -4,21 +4,38 @@ An answer may name what was seen (`version`, `contentHash`); it is then given to
 is given to the version current at that moment, and the history says that none was shown.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, status
-from sqlalchemy import Connection
 
 from oracle_api.auth import needs
 from oracle_api.deps import Config, Conn, Now
+from oracle_api.schemas.actions import (
+    ActionIn,
+    ActionOut,
+    ActionsOut,
+    AnsweredOut,
+    AnswerIn,
+    AnswersIn,
+    AnswersOut,
+    LineageOut,
+    MoveIn,
+    PreviewOut,
+    SeenIn,
+    VersionsOut,
+    WordsIn,
+)
 from oracle_api.schemas.words import Id, Limit
-from oracle_api.schemas.work import ActionIn, ActionOut, ActionsOut, LineageOut, MoveIn
 from oracle_lib.access import Caller
-from oracle_lib.execute import approvals, records
-from oracle_lib.execute.approvals import Draft, Seen
+from oracle_lib.errors import Conflict, Invalid, OracleError
+from oracle_lib.execute import answers, approvals, messages, moves, records, versions
+from oracle_lib.execute.answers import Answer
+from oracle_lib.execute.approvals import Draft
+from oracle_lib.execute.moves import Seen
 from oracle_lib.execute.records import Action
+from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import ACTION_STATUSES, ACTION_TYPES
 from oracle_lib.tell import lineage
 
@@ -62,28 +79,86 @@ def why(conn: Conn, action_id: UUID) -> LineageOut:
     return LineageOut.model_validate(lineage.trace(conn, action_id))
 
 
+@router.get("/{action_id}/versions", dependencies=[needs("actions:read")])
+def words_of(conn: Conn, action_id: UUID) -> VersionsOut:
+    """Return every version of an action's words."""
+    return VersionsOut.model_validate({"versions": versions.of(conn, action_id)})
+
+
+@router.get("/{action_id}/preview", dependencies=[needs("actions:read")])
+def preview(conn: Conn, settings: Config, action_id: UUID) -> PreviewOut:
+    """Return an action as its recipient would get it."""
+    return PreviewOut.model_validate(messages.preview(conn, action_id, settings))
+
+
+@router.put("/{action_id}/words")
+def edit(
+    conn: Conn, now: Now, caller: Annotated[Caller, needs("actions:approve")], action_id: UUID, words: WordsIn
+) -> ActionOut:
+    """Change the words of a pending action; it is another version from then on."""
+    edited = approvals.edit(
+        conn,
+        action_id,
+        actor=_actor(caller),
+        now=now,
+        subject=words.subject,
+        text=words.content,
+        seen=_seen(words),
+    )
+    return ActionOut.model_validate(edited)
+
+
 @router.patch("/{action_id}")
 def move(
-    conn: Conn, now: Now, caller: Annotated[Caller, needs("actions:approve")], action_id: UUID, answer: MoveIn
+    *,
+    conn: Conn,
+    now: Now,
+    settings: Config,
+    caller: Annotated[Caller, needs("actions:approve")],
+    action_id: UUID,
+    answer: MoveIn,
 ) -> ActionOut:
     """Approve or reject an action, take an approval back, cancel it, or say that it was done by hand."""
-    return ActionOut.model_validate(_move(conn, action_id, answer, _actor(caller), now))
+    plan = answers.plan(_answer(answer, settings), actor=_actor(caller), now=now)
+    moved = moves.make_one(conn, action_id, _seen(answer), plan, actor=_actor(caller), now=now)
+    return ActionOut.model_validate(moved)
 
 
-def _move(conn: Connection, action_id: UUID, answer: MoveIn, actor: str, now: datetime) -> Action:
-    seen = Seen(answer.version, answer.content_hash)
-    match answer.status:
-        case "approved":
-            return approvals.approve(conn, action_id, actor=actor, now=now, seen=seen)
-        case "rejected":
-            return approvals.reject(conn, action_id, actor=actor, now=now, seen=seen, reason=answer.reason)
-        case "cancelled":
-            return approvals.cancel(conn, action_id, actor=actor, now=now, seen=seen, reason=answer.reason)
-        case "pending":
-            return approvals.undo(conn, action_id, actor=actor, now=now, seen=seen)
-        case "executed":
-            note = answer.reason or "Done by hand."
-            return approvals.done_by_hand(conn, action_id, actor=actor, now=now, seen=seen, note=note)
+@router.post("/answers")
+def move_many(
+    conn: Conn,
+    now: Now,
+    settings: Config,
+    caller: Annotated[Caller, needs("actions:approve")],
+    answer: AnswersIn,
+) -> AnswersOut:
+    """Give many actions one answer: each that may moves, whatever becomes of the others."""
+    asked = {item.id: _seen(item) for item in answer.items}
+    if len(asked) < len(answer.items):
+        raise Invalid("`items` names an action twice; name each once.", field="items", code="repeated")
+    plan = answers.plan(_answer(answer, settings), actor=_actor(caller), now=now)
+    made = moves.make(conn, asked, plan, actor=_actor(caller), now=now)
+    results = [_result(action_id, became) for action_id, became in made.items()]
+    return AnswersOut(moved=sum(one.result == "moved" for one in results), results=results)
+
+
+def _answer(given: AnswerIn, settings: Settings) -> Answer:
+    undo = timedelta(seconds=settings.undo_seconds if given.undoable else 0)
+    return Answer(given.status, given.reason, undo)
+
+
+def _seen(given: SeenIn) -> Seen:
+    return Seen(given.version, given.content_hash)
+
+
+def _result(action_id: UUID, became: Action | OracleError) -> AnsweredOut:
+    match became:
+        case Action():
+            return AnsweredOut(id=action_id, result="moved", message=None, current=records.wire_state(became))
+        case Conflict(current=current):
+            return AnsweredOut(id=action_id, result="conflict", message=str(became), current=current)
+        case _:
+            return AnsweredOut(id=action_id, result="not_found", message=str(became), current=None)
 
 
 def _actor(caller: Caller) -> str:

@@ -7,7 +7,8 @@ from fastapi import APIRouter
 
 from oracle_api.auth import needs
 from oracle_api.deps import Config, Conn, Sender
-from oracle_api.schemas.work import ActionOut, ExecutedOut, ExecuteIn, ExecuteReportOut
+from oracle_api.schemas.actions import ActionOut
+from oracle_api.schemas.work import ExecutedOut, ExecuteIn, ExecuteReportOut
 from oracle_lib.access import Caller
 from oracle_lib.execute import executor
 

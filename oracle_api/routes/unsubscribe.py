@@ -30,15 +30,17 @@ class Page:
     text: str
     can_stop: bool = False
     can_pause: bool = False
+    can_resume: bool = False
 
 
 _ASKS = Page(
     "Do you want no more of these e-mails?",
-    "You will still get what you ask for and what your account needs.",
+    "Messages that your account needs, such as receipts, still reach you either way.",
     can_stop=True,
     can_pause=True,
 )
-_STOPPED = Page("You are unsubscribed", "You will get no more of these e-mails.")
+_STOPPED = "You will get no more of these e-mails. Messages that your account needs still reach you."
+_AGAIN = Page("You get these e-mails again", "You can change your mind at any time.", can_stop=True, can_pause=True)
 _UNKNOWN = Page("This link is not valid", "Open the link in the e-mail again, or copy all of it.")
 
 
@@ -62,22 +64,28 @@ def show(who: Meant, conn: Conn, now: Now) -> HTMLResponse:
 
 @router.post("/{token}")
 def ask(who: Meant, conn: Conn, now: Now, body: Body) -> HTMLResponse:
-    """Do what is wished for: a pause where the form says so, otherwise no more at all."""
-    return _unknown() if who is None else _page(_said(unsubscribe.ask(conn, who, _wish(body), now)))
-
-
-def _wish(body: bytes) -> Wish:
-    form = parse_qs(body.decode("utf-8", "replace"))
-    return Wish.PAUSE if form.get("wish") == ["pause"] else Wish.NO_MORE
+    """Do what is wished for: a pause, or to get them again, where the form says so; otherwise no more at all."""
+    if who is None:
+        return _unknown()
+    match parse_qs(body.decode("utf-8", "replace")).get("wish"):
+        case ["resume"]:
+            standing = unsubscribe.want_again(conn, who, now)
+            return _page(_AGAIN if standing is None else _said(standing))
+        case ["pause"]:
+            return _page(_said(unsubscribe.ask(conn, who, Wish.PAUSE, now)))
+        case _:
+            return _page(_said(unsubscribe.ask(conn, who, Wish.NO_MORE, now)))
 
 
 def _said(standing: Standing | None) -> Page:
     if standing is None:
         return _ASKS
     if standing.until is None:
-        return _STOPPED
+        return Page("You are unsubscribed", _STOPPED, can_resume=standing.theirs)
     until = f"{standing.until.day} {standing.until:%B %Y}"
-    return Page("You have paused these e-mails", f"You will get none before {until}.", can_stop=True)
+    return Page(
+        "You have paused these e-mails", f"You will get none before {until}.", can_stop=True, can_resume=standing.theirs
+    )
 
 
 def _unknown() -> HTMLResponse:

@@ -1,14 +1,15 @@
-"""Actions, rules, runs, reports and health: what is to be done, and how it stands."""
+"""Rules, sending, runs, reports and health: what is to be done, and how it stands."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 
+from oracle_api.schemas.actions import ActionOut
 from oracle_api.schemas.rule_life import DraftOut
-from oracle_api.schemas.words import Id, Incoming, Moment, Outgoing, Text
+from oracle_api.schemas.words import Incoming, Outgoing, Text
 
 
 class Alive(Outgoing):
@@ -24,98 +25,6 @@ class Ready(Outgoing):
     migration: str | None
     oldest_dirty_seconds: int | None
     oldest_approved_seconds: int | None
-
-
-class ActionIn(Incoming):
-    """An action to propose; it waits for approval like any other."""
-
-    user_id: Id
-    action_type: Literal["email", "dm", "push", "post", "alert"]
-    content: Text
-    subject: Text | None = None
-    template: Text | None = None
-    address: Text | None = None
-    priority: int = Field(5, ge=1, le=10)
-    scheduled_at: Moment | None = None
-    triggered_by: Id = "manual"
-
-
-class MoveIn(Incoming):
-    """An answer to an action; `version` and `contentHash` name what was seen, where somebody saw it."""
-
-    status: Literal["approved", "rejected", "executed", "cancelled", "pending"]
-    version: int | None = Field(None, ge=1)
-    content_hash: Text | None = None
-    reason: Text | None = None
-
-
-class OutcomeOut(Outgoing):
-    """What came of an action, as far as it is known."""
-
-    opened: bool
-    clicked: bool
-    replied: bool
-    converted: bool
-
-
-class ActionOut(Outgoing):
-    """One action as it stands."""
-
-    id: UUID
-    user_id: str
-    action_type: str
-    status: str
-    priority: int
-    template: str | None
-    subject: str | None
-    content: str
-    address: str | None
-    metadata: Mapping[str, JsonValue] | None
-    content_hash: str
-    version: int
-    message_class: str
-    triggered_by: str
-    trigger_data: Mapping[str, JsonValue] | None
-    rule_id: UUID | None
-    rule_version: int | None
-    approved_by: str | None
-    approved_at: datetime | None
-    scheduled_at: datetime | None
-    expires_at: datetime | None
-    executed_at: datetime | None
-    attempts: int
-    channel: str | None
-    reason: str | None
-    outcome: OutcomeOut
-    created_at: datetime
-    updated_at: datetime
-
-
-class ActionsOut(Outgoing):
-    """A page of actions, newest first; `nextCursor` is null on the last one."""
-
-    actions: list[ActionOut]
-    next_cursor: str | None
-
-
-class StepOut(Outgoing):
-    """One link of the chain: what happened, when, and the row that says so."""
-
-    kind: str
-    at: datetime | None
-    title: str
-    detail: str
-    reference: str
-
-
-class LineageOut(Outgoing):
-    """An action's chain: event, segment, rule, proposal, approval, delivery, outcome."""
-
-    action_id: UUID
-    user_id: str
-    status: str
-    cause: str | None
-    steps: list[StepOut]
 
 
 class ExecuteIn(Incoming):

@@ -153,20 +153,27 @@ def _supersede(conn: Connection, fresh: list[UUID], now: datetime) -> int:
     """Put aside what the same rule had proposed to the same user and nobody has answered."""
     if not fresh:
         return 0
-    newer = actions.alias("newer")
-    old = (
-        sa.update(actions)
+    newer, earlier = actions.alias("newer"), actions.alias("earlier")
+    # In the order in which everybody holds actions: two that hold some of the same never wait for each other.
+    answered_by_none = (
+        sa.select(earlier.c.id)
         .where(
             newer.c.id == sa.any_(sa.bindparam("ids", fresh, type_=pg.ARRAY(sa.Uuid))),
-            actions.c.rule_id == newer.c.rule_id,
-            actions.c.user_id == newer.c.user_id,
-            actions.c.id != newer.c.id,
-            actions.c.status == "pending",
+            earlier.c.rule_id == newer.c.rule_id,
+            earlier.c.user_id == newer.c.user_id,
+            earlier.c.id != newer.c.id,
+            earlier.c.status == "pending",
         )
+        .order_by(earlier.c.id)
+        .with_for_update(of=earlier)
+    )
+    put_aside = (
+        sa.update(actions)
+        .where(actions.c.id.in_(answered_by_none), actions.c.status == "pending")
         .values(status="superseded", updated_at=now)
         .returning(actions.c.id)
     )
-    gone = list(conn.execute(old).scalars())
+    gone = list(conn.execute(put_aside).scalars())
     _keep(conn, gone, "superseded", now)
     return len(gone)
 

@@ -21,12 +21,12 @@ from oracle_lib.storage.tables import activity, courses, segments, skips, users
 _AT_ONCE = 5000
 _INSERT = sa.text(
     "INSERT INTO actions (rule_id, rule_version, user_id, cause, action_type, priority, message_class, template,"
-    " subject, content, address, content_hash, triggered_by, trigger_data, experiment_id, arm, created_at, updated_at,"
-    " expires_at)"
+    " subject, content, language, address, content_hash, triggered_by, trigger_data, experiment_id, arm, created_at,"
+    " updated_at, expires_at)"
     " SELECT * FROM jsonb_to_recordset(CAST(:drafts AS jsonb)) AS draft (rule_id uuid, rule_version int, user_id text,"
     " cause text, action_type text, priority int, message_class text, template text, subject text, content text,"
-    " address text, content_hash text, triggered_by text, trigger_data jsonb, experiment_id uuid, arm text,"
-    " created_at timestamptz, updated_at timestamptz, expires_at timestamptz)"
+    " language text, address text, content_hash text, triggered_by text, trigger_data jsonb, experiment_id uuid,"
+    " arm text, created_at timestamptz, updated_at timestamptz, expires_at timestamptz)"
     " ON CONFLICT DO NOTHING RETURNING id, rule_id"
 )
 _PRIVATE = frozenset({"first_name", "last_name"})
@@ -134,7 +134,8 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
     user_id, arm, locale = str(row["user_id"]), row["arm"], row["locale"]
     facts = {name: row[f"fact_{name}"] for name in templates.FACTS}
     message = said.message(arm if isinstance(arm, str) else None)
-    words = message.words_for(locale if isinstance(locale, str) else None)
+    language = message.language_for(locale if isinstance(locale, str) else None)
+    words = message.words_in(language)
     subject = templates.subject(words.subject, facts) if words.subject else None
     text = templates.body(words.content, facts)
     sealed = content.payload(
@@ -153,6 +154,7 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
         "template": message.template,
         "subject": subject,
         "content": text,
+        "language": language,
         "address": message.address,
         "content_hash": content.content_hash(sealed),
         "triggered_by": said.name,

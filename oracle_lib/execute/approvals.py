@@ -1,50 +1,36 @@
-"""The moves of an action that people and policies make; each is one transition of exactly what was seen.
+"""The moves of an action that people make; each is one transition of exactly what was seen.
 
     pending ──approve──> approved ──claim──> executing        (from there on: executor.py)
        │ ^──undo, before the first claim──┘ │
-       ├─reject─> rejected                  ├─cancel─> cancelled
+       ├─reject─> rejected                  ├─cancel─> cancelled, or unknown where a try may have arrived
        ├─expire─> expired                   ├─expire─> expired
        ├─newer proposal─> superseded        └─done by hand─> executed
        ├─done by hand─> executed
        └─edit: stays pending, version + 1                unknown ──settle──> executed | failed | approved
 
-A move holds the row, compares status, version and content hash, and writes its row of history in the same transaction;
-a trigger refuses every other edge, whoever asks. Whoever comes too late gets `Conflict` with the current state.
-Approving freezes the bytes that will be sent. Guarantee G5: `tests/guarantees/test_g5_*.py`.
+`moves.py` carries them out, `policies.py` expires and approves by itself, `groups.py` edits many at once. A trigger
+refuses every other edge, whoever asks. Whoever comes too late gets `Conflict` with the current state. Approving freezes
+the bytes that will be sent. Guarantee G5: `tests/guarantees/test_g5_*.py`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.decide import content
 from oracle_lib.decide.definition import ADDRESSES
-from oracle_lib.errors import Conflict, Invalid, NotFound
+from oracle_lib.errors import Invalid, NotFound
 from oracle_lib.execute.history import record
-from oracle_lib.execute.records import Action, get, wire_state
-from oracle_lib.storage.tables import ACTION_TYPES, actions, audit_log, rules, users
+from oracle_lib.execute.moves import UNSEEN, Move, Plan, Seen, audit, make_one, must_be, too_late
+from oracle_lib.execute.records import Action, get
+from oracle_lib.storage.tables import ACTION_TYPES, actions, users
 
 MAX_SUBJECT = 255
 MAX_CONTENT = 20_000
 MAX_REASON = 1000
-POLICY = "policy"
-_AT_ONCE = 1000
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the person was looking at. A part that is None was not named, and is not compared."""
-
-    version: int | None = None
-    content_hash: str | None = None
-
-
-UNSEEN = Seen()
 
 
 @dataclass(frozen=True)
@@ -92,62 +78,116 @@ def create(conn: Connection, draft: Draft, *, actor: str, now: datetime, expiry:
     action_id = conn.scalars(sa.insert(actions).values(values).returning(actions.c.id)).one()
     made = get(conn, action_id)
     record(conn, made.id, "created", actor=actor, old=None, new="pending", version=1, at=now)
-    _audit(conn, made, "created", actor, now)
+    audit(conn, made, "created", actor, now)
     return made
 
 
-def approve(conn: Connection, action_id: UUID, *, actor: str, now: datetime, seen: Seen = UNSEEN) -> Action:
-    """Approve a pending action: freeze what will be sent. It does not expire before its expiry has run once more."""
-    standing = _standing(conn, action_id, ("pending",), seen, "approved")
-    sealed = _payload(standing, standing.subject, standing.content)
-    waits = None
-    if standing.expires_at is not None:
-        due = max(now, standing.scheduled_at or now)
-        waits = due + (standing.expires_at - max(standing.created_at, standing.scheduled_at or standing.created_at))
-    changed = {
-        "approved_by": actor,
-        "approved_at": now,
-        "approved_hash": standing.content_hash,
-        "payload": sealed,
-        "expires_at": waits,
-    }
-    return _move(conn, standing, "approved", changed, actor=actor, now=now, seen=seen)
+def approve(
+    conn: Connection,
+    action_id: UUID,
+    *,
+    actor: str,
+    now: datetime,
+    seen: Seen = UNSEEN,
+    undo: timedelta = timedelta(0),
+) -> Action:
+    """Approve a pending action: freeze what will be sent; for `undo` it is not sent yet.
+
+    It does not expire before its expiry has run once more.
+    """
+    return make_one(conn, action_id, seen, approval(actor, now, undo), actor=actor, now=now)
+
+
+def approval(actor: str, now: datetime, undo: timedelta = timedelta(0)) -> Plan:
+    """Return what approving makes of an action."""
+
+    def plan(standing: Action) -> Move:
+        must_be(standing, ("pending",), "approved")
+        waits = None
+        if standing.expires_at is not None:
+            due = max(now, standing.scheduled_at or now)
+            waits = due + (standing.expires_at - max(standing.created_at, standing.scheduled_at or standing.created_at))
+        changed = {
+            "approved_by": actor,
+            "approved_at": now,
+            "approved_hash": standing.content_hash,
+            "payload": _payload(standing, standing.subject, standing.content),
+            "expires_at": waits,
+            "undo_until": now + undo if undo else None,
+        }
+        return Move("approved", "approved", changed)
+
+    return plan
 
 
 def reject(
     conn: Connection, action_id: UUID, *, actor: str, now: datetime, reason: str | None, seen: Seen = UNSEEN
 ) -> Action:
     """Refuse a pending action for good; nothing is proposed again for its cause."""
-    standing = _standing(conn, action_id, ("pending",), seen, "rejected")
-    changed = {"reason": _reason(reason)}
-    return _move(conn, standing, "rejected", changed, actor=actor, now=now, seen=seen, reason=reason)
+    return make_one(conn, action_id, seen, rejection(reason), actor=actor, now=now)
+
+
+def rejection(reason: str | None) -> Plan:
+    """Return what rejecting makes of an action. Raises `Invalid` for a reason that is none."""
+    kept = _reason(reason)
+
+    def plan(standing: Action) -> Move:
+        must_be(standing, ("pending",), "rejected")
+        return Move("rejected", "rejected", {"reason": kept}, kept)
+
+    return plan
 
 
 def cancel(
     conn: Connection, action_id: UUID, *, actor: str, now: datetime, reason: str | None = None, seen: Seen = UNSEEN
 ) -> Action:
-    """Stop an approved action that no executor has in hand."""
-    standing = _standing(conn, action_id, ("approved",), seen, "cancelled")
-    changed = {"reason": _reason(reason)}
-    return _move(conn, standing, "cancelled", changed, actor=actor, now=now, seen=seen, reason=reason)
+    """Stop an approved action that no executor has in hand; one that was tried may have arrived: it is `unknown`."""
+    return make_one(conn, action_id, seen, cancellation(reason), actor=actor, now=now)
+
+
+def cancellation(reason: str | None) -> Plan:
+    """Return what cancelling makes of an action. Raises `Invalid` for a reason that is none."""
+    kept = _reason(reason)
+
+    def plan(standing: Action) -> Move:
+        must_be(standing, ("approved",), "cancelled")
+        if standing.first_attempt_at is None:
+            return Move("cancelled", "cancelled", {"reason": kept}, kept)
+        return Move("unknown", "cancelled", {"reason": kept or "cancelled_after_a_try"}, kept)
+
+    return plan
 
 
 def undo(conn: Connection, action_id: UUID, *, actor: str, now: datetime, seen: Seen = UNSEEN) -> Action:
     """Take an approval back. After the first claim it is too late: the words may be on their way."""
-    standing = _standing(conn, action_id, ("approved",), seen, "pending")
+    return make_one(conn, action_id, seen, undoing, actor=actor, now=now)
+
+
+def undoing(standing: Action) -> Move:
+    """Return what taking its approval back makes of an action."""
+    must_be(standing, ("approved",), "taken back")
     if standing.attempts > 0:
-        raise _too_late(standing, "taken back: it was tried already")
-    changed = {"approved_by": None, "approved_at": None, "approved_hash": None, "payload": None}
-    return _move(conn, standing, "pending", changed, actor=actor, now=now, seen=seen, verb="undone")
+        raise too_late(standing, "taken back: it was tried already")
+    frozen = ("approved_by", "approved_at", "approved_hash", "payload", "undo_until")
+    return Move("pending", "undone", dict.fromkeys(frozen))
 
 
 def done_by_hand(
     conn: Connection, action_id: UUID, *, actor: str, now: datetime, note: str, seen: Seen = UNSEEN
 ) -> Action:
     """Record that a person did it themselves; nothing is sent. `note` says how."""
-    standing = _standing(conn, action_id, ("pending", "approved"), seen, "executed")
+    return make_one(conn, action_id, seen, doing_by_hand(note, now), actor=actor, now=now)
+
+
+def doing_by_hand(note: str, now: datetime) -> Plan:
+    """Return what doing it by hand makes of an action. Raises `Invalid` for a note that is none."""
     changed = {"executed_at": now, "channel": "hand", "reason": _reason(note)}
-    return _move(conn, standing, "executed", changed, actor=actor, now=now, seen=seen, verb="done_by_hand", reason=note)
+
+    def plan(standing: Action) -> Move:
+        must_be(standing, ("pending", "approved"), "executed")
+        return Move("executed", "done_by_hand", changed, note)
+
+    return plan
 
 
 def settle(
@@ -159,13 +199,17 @@ def settle(
     """
     if became not in {"executed", "failed", "approved"}:
         raise Invalid("`status` must be executed, failed or approved to settle an unknown action.", field="status")
-    standing = _standing(conn, action_id, ("unknown",), seen, became)
     changed: dict[str, object] = {"reason": _reason(note)}
     if became == "executed":
         changed["executed_at"] = now
     if became == "approved":
         changed |= {"next_attempt_at": None, "first_attempt_at": None, "expires_at": None}
-    return _move(conn, standing, became, changed, actor=actor, now=now, seen=seen, verb="settled", reason=note)
+
+    def plan(standing: Action) -> Move:
+        must_be(standing, ("unknown",), became)
+        return Move(became, "settled", changed, note)
+
+    return make_one(conn, action_id, seen, plan, actor=actor, now=now)
 
 
 def edit(
@@ -179,163 +223,28 @@ def edit(
     seen: Seen = UNSEEN,
 ) -> Action:
     """Change the words of a pending action; whoever looks at the old ones can no longer approve them."""
-    standing = _standing(conn, action_id, ("pending",), seen, "edited")
+
+    def plan(standing: Action) -> Move:
+        must_be(standing, ("pending",), "edited")
+        return rewriting(standing, subject, text)
+
+    return make_one(conn, action_id, seen, plan, actor=actor, now=now)
+
+
+def rewriting(standing: Action, subject: str | None, text: str, *, group_edit_id: UUID | None = None) -> Move:
+    """Return what other words make of a pending action. Raises `Invalid` for what cannot be sent."""
     _check_words(standing.action_type, subject, text)
-    sealed = _payload(standing, subject, text)
     changed = {
         "subject": subject,
         "content": text,
-        "content_hash": content.content_hash(sealed),
+        "content_hash": content.content_hash(_payload(standing, subject, text)),
         "version": standing.version + 1,
+        "group_edit_id": group_edit_id,
     }
-    return _move(conn, standing, "pending", changed, actor=actor, now=now, seen=seen, verb="edited")
+    return Move("pending", "edited", changed)
 
 
-def expire(conn: Connection, now: datetime) -> int:
-    """Expire what waited too long, pending or approved; what was tried already is left to its retries."""
-    moved = (
-        sa.update(actions)
-        .where(actions.c.status.in_(["pending", "approved"]), actions.c.expires_at <= now, actions.c.attempts == 0)
-        .values(status="expired", updated_at=now)
-        .returning(actions.c.id, sa.literal_column("old.status"), actions.c.version)
-    )
-    rows = conn.execute(moved).all()
-    for old in ("pending", "approved"):
-        ids = [action_id for action_id, was, _ in rows if was == old]
-        record(conn, ids, "expired", actor="oracle", old=old, new="expired", at=now)
-    return len(rows)
-
-
-def approve_by_policy(conn: Connection, now: datetime) -> int:
-    """Approve what rules with approval `auto` propose: their own text, unedited, never one an AI wrote."""
-    query = (
-        sa.select(
-            actions.c.id,
-            actions.c.user_id,
-            actions.c.action_type,
-            actions.c.subject,
-            actions.c.content,
-            actions.c.address,
-        )
-        .join(rules, rules.c.id == actions.c.rule_id)
-        .where(
-            actions.c.status == "pending",
-            actions.c.version == 1,
-            rules.c.approval == "auto",
-            rules.c.is_active,
-            rules.c.paused_at.is_(None),
-            rules.c.archived_at.is_(None),
-            rules.c.version == actions.c.rule_version,
-            actions.c.triggered_by != "ai_decision",
-        )
-        .order_by(actions.c.id)
-        .limit(_AT_ONCE)
-        .with_for_update(of=actions, skip_locked=True)
-    )
-    rows = conn.execute(query).all()
-    if not rows:
-        return 0
-    sealed = [_payload(row, row.subject, row.content) for row in rows]
-    frozen = (
-        sa.func.unnest(
-            sa.bindparam("ids", [row.id for row in rows], type_=pg.ARRAY(sa.Uuid)),
-            sa.bindparam("payloads", sealed, type_=pg.ARRAY(pg.BYTEA)),
-            sa.bindparam("hashes", [content.content_hash(one) for one in sealed], type_=pg.ARRAY(sa.Text)),
-        )
-        .table_valued(
-            sa.column("id", sa.Uuid), sa.column("payload", pg.BYTEA), sa.column("hash", sa.Text), name="frozen"
-        )
-        .render_derived()
-    )
-    moved = (
-        sa.update(actions)
-        .where(actions.c.id == frozen.c.id, actions.c.content_hash == frozen.c.hash, actions.c.status == "pending")
-        .values(
-            status="approved",
-            approved_by=POLICY,
-            approved_at=now,
-            approved_hash=actions.c.content_hash,
-            payload=frozen.c.payload,
-            updated_at=now,
-        )
-        .returning(actions.c.id)
-    )
-    ids = list(conn.execute(moved).scalars())
-    record(conn, ids, "approved", actor=POLICY, old="pending", new="approved", at=now)
-    return len(ids)
-
-
-def _standing(conn: Connection, action_id: UUID, legal: tuple[str, ...], seen: Seen, wanted: str) -> Action:
-    """Hold the row and compare it with what was seen."""
-    standing = get(conn, action_id, for_update=True)
-    if standing.status not in legal:
-        raise _too_late(standing, wanted)
-    if seen.version is not None and seen.version != standing.version:
-        raise _too_late(standing, f"{wanted} as version {seen.version}")
-    if seen.content_hash is not None and seen.content_hash != standing.content_hash:
-        raise _too_late(standing, f"{wanted} as it was seen: its words have changed")
-    return standing
-
-
-def _move(
-    conn: Connection,
-    standing: Action,
-    status: str,
-    changed: Mapping[str, object],
-    *,
-    actor: str,
-    now: datetime,
-    seen: Seen,
-    verb: str | None = None,
-    reason: str | None = None,
-) -> Action:
-    """Compare and set, with the history and the audit row."""
-    done = conn.execute(
-        sa.update(actions)
-        .where(
-            actions.c.id == standing.id,
-            actions.c.status == standing.status,
-            actions.c.version == standing.version,
-            actions.c.content_hash == standing.content_hash,
-        )
-        .values(**changed, status=status, updated_at=now)
-    )
-    if done.rowcount == 0:
-        raise _too_late(get(conn, standing.id), status)
-    moved = get(conn, standing.id)
-    record(
-        conn,
-        standing.id,
-        verb or status,
-        actor=actor,
-        old=standing.status,
-        new=status,
-        version=moved.version,
-        shown_hash=seen.content_hash or (standing.content_hash if seen.version is not None else None),
-        reason=reason,
-        at=now,
-    )
-    _audit(conn, moved, verb or status, actor, now)
-    return moved
-
-
-def _audit(conn: Connection, action: Action, verb: str, actor: str, now: datetime) -> None:
-    detail = {"version": action.version, "contentHash": action.content_hash}
-    conn.execute(
-        sa.insert(audit_log).values(
-            at=now, actor=actor, verb=f"action.{verb}", subject=f"action:{action.id}", detail=detail
-        )
-    )
-
-
-def _too_late(standing: Action, wanted: str) -> Conflict:
-    return Conflict(
-        f"The action is {standing.status} at version {standing.version} and cannot be {wanted}; look at it again.",
-        current=wire_state(standing),
-    )
-
-
-def _payload(about: Draft | Action | sa.Row, subject: str | None, text: str) -> bytes:
+def _payload(about: Draft | Action, subject: str | None, text: str) -> bytes:
     return content.payload(
         user_id=about.user_id, action_type=about.action_type, subject=subject, content=text, address=about.address
     )

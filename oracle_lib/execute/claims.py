@@ -44,16 +44,22 @@ class Claim:
 
 
 def due() -> ColumnElement[bool]:
-    """Say which actions may be claimed: approved, due and not stopped, or left in the hands of a lost lease."""
+    """Say which may be claimed: approved for good, due and not stopped, or left in the hands of a lost lease."""
     return sa.or_(
         sa.and_(
             actions.c.status == "approved",
             sa.not_(guardrails.stopped(actions.c.action_type)),
+            final(),
             sa.or_(actions.c.scheduled_at.is_(None), actions.c.scheduled_at <= _NOW),
             sa.or_(actions.c.next_attempt_at.is_(None), actions.c.next_attempt_at <= _NOW),
         ),
         abandoned(),
     )
+
+
+def final() -> ColumnElement[bool]:
+    """Say whose approval nobody may still take back before it is sent."""
+    return sa.or_(actions.c.undo_until.is_(None), actions.c.undo_until <= _NOW)
 
 
 def abandoned() -> ColumnElement[bool]:

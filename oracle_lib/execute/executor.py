@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import insert
 from oracle_lib.decide import content, guardrails
 from oracle_lib.decide.guardrails import Limits, No
 from oracle_lib.errors import Conflict
-from oracle_lib.execute import claims, records, unsubscribe_links
+from oracle_lib.execute import claims, messages, records, unsubscribe_links
 from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Channel, Delivered, Message, Refused, installed
 from oracle_lib.execute.claims import MAX_ATTEMPTS, Claim
 from oracle_lib.observe.batch import Door
@@ -30,7 +30,7 @@ from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits as WireLimits
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.tables import actions, skips, users
+from oracle_lib.storage.tables import actions, skips
 
 _log = structlog.get_logger(__name__)
 
@@ -105,19 +105,17 @@ def run_one(
 ) -> records.Action:
     """Send one approved action now, also before its time; return it as it then stands.
 
-    Raises `NotFound`, and `Conflict` with the current state when it is not approved or somebody else has it in hand.
+    Raises `NotFound`, and `Conflict` with the current state when it is not approved, when its approval may still be
+    taken back, or when somebody else has it in hand.
     """
     with _channels(channels, store, settings) as ways:
         worker = _Worker(store, settings, owner, ways, _nothing)
         with store.transaction() as conn:
-            which = sa.and_(actions.c.id == action_id, sa.or_(actions.c.status == "approved", claims.abandoned()))
+            ready = sa.and_(actions.c.status == "approved", claims.final())
+            which = sa.and_(actions.c.id == action_id, sa.or_(ready, claims.abandoned()))
             mine = claims.claim(conn, which, owner=owner, lease=worker.lease)
             if not mine:
-                standing = records.get(conn, action_id)
-                raise Conflict(
-                    f"The action is {standing.status}; only an approved one is executed.",
-                    current=records.wire_state(standing),
-                )
+                raise _not_ready(records.get(conn, action_id))
         worker.send(mine[0])
     with store.transaction() as conn:
         return records.get(conn, action_id)
@@ -185,13 +183,11 @@ class _Worker:
 
     def _message(self, conn: Connection, mine: Claim) -> Message:
         """Compose what a channel is handed, with the address that an e-mail goes to now and its way out."""
-        to = link = None
-        if mine.action_type == "email":
-            to = conn.scalar(sa.select(users.c.email).where(users.c.id == mine.user_id))
-            if mine.message_class == "marketing" and self.settings.public_url:
-                self.link_key = self.link_key or unsubscribe_links.key(conn, self.settings)
-                link = unsubscribe_links.link(self.settings.public_url, self.link_key, mine.id)
-        return Message(mine.id, mine.user_id, mine.action_type, mine.subject, mine.content, mine.payload, to, link)
+        return messages.compose(conn, mine, mine.payload, self.settings, lambda: self._link(conn, mine.id))
+
+    def _link(self, conn: Connection, action_id: UUID) -> str:
+        self.link_key = self.link_key or unsubscribe_links.key(conn, self.settings)
+        return unsubscribe_links.link(self.settings.public_url, self.link_key, action_id)
 
     def _refused(self, conn: Connection, mine: Claim, no: No) -> str:
         if no.until is not None:
@@ -260,6 +256,13 @@ class _Worker:
         }
         door = Door(source="oracle", limits=WireLimits(currency=self.settings.currency, internal=True))
         ingest(conn, [msgspec.json.encode(event)], door=door, received_at=conn.scalars(sa.select(sa.func.now())).one())
+
+
+def _not_ready(standing: records.Action) -> Conflict:
+    told = f"The action is {standing.status}; only an approved one is executed."
+    if standing.status == "approved" and standing.undo_until is not None:
+        told = f"The approval may be taken back until {standing.undo_until.isoformat()}; it is executed then."
+    return Conflict(told, current=records.wire_state(standing))
 
 
 def _may_be_sent_twice(mine: Claim, channel: Channel) -> str | None:

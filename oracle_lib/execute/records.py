@@ -1,12 +1,13 @@
 """Actions as they are read: one, or a page of them, each with what came of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.errors import Invalid, NotFound
 from oracle_lib.storage.tables import ACTION_STATUSES, ACTION_TYPES, actions, outcomes
@@ -40,6 +41,9 @@ class Action:
     metadata: Mapping[str, object] | None
     content_hash: str
     version: int
+    language: str | None
+    arm: str | None
+    group_edit_id: UUID | None
     message_class: str
     triggered_by: str
     trigger_data: Mapping[str, object] | None
@@ -48,9 +52,11 @@ class Action:
     cause: str | None
     approved_by: str | None
     approved_at: datetime | None
+    undo_until: datetime | None
     scheduled_at: datetime | None
     expires_at: datetime | None
     executed_at: datetime | None
+    first_attempt_at: datetime | None
     attempts: int
     channel: str | None
     reason: str | None
@@ -75,13 +81,26 @@ _COLUMNS = tuple(actions.c[name] for name in Action.__dataclass_fields__ if name
 _ACTIONS = sa.select(*_COLUMNS, _KINDS)
 
 
-def get(conn: Connection, action_id: UUID, *, for_update: bool = False) -> Action:
-    """Return one action; `for_update` holds it until the transaction ends. Raises `NotFound`."""
-    query = _ACTIONS.where(actions.c.id == action_id)
-    row = conn.execute(query.with_for_update(of=actions) if for_update else query).one_or_none()
-    if row is None:
+def get(conn: Connection, action_id: UUID) -> Action:
+    """Return one action. Raises `NotFound`."""
+    found = of(conn, [action_id])
+    if not found:
         raise NotFound(f"There is no action {action_id}.")
-    return _action(row)
+    return found[action_id]
+
+
+def of(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Action]:
+    """Return actions by id; one that is not there is left out."""
+    return {row.id: _action(row) for row in conn.execute(_some(ids))}
+
+
+def hold(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Action]:
+    """Return the same, and hold them until the transaction ends.
+
+    Whoever holds several takes them in the order of their ids, so that no two wait for each other.
+    """
+    held = _some(ids).order_by(actions.c.id).with_for_update(of=actions)
+    return {row.id: _action(row) for row in conn.execute(held)}
 
 
 def listing(
@@ -121,6 +140,10 @@ def wire_state(action: Action) -> dict[str, object]:
         "address": action.address,
         "reason": action.reason,
     }
+
+
+def _some(ids: Sequence[UUID]) -> sa.Select:
+    return _ACTIONS.where(actions.c.id == sa.any_(sa.bindparam("ids", list(ids), type_=pg.ARRAY(sa.Uuid))))
 
 
 def _action(row: sa.Row) -> Action:

@@ -1,8 +1,9 @@
-"""Somebody wants no more marketing on a channel, for good or for 30 days: at once, and as often as they say so.
+"""Somebody wants no more marketing on a channel, for good or for 30 days, or wants it again: at once, at every try.
 
 Saying so writes a row of `suppressions`, which the guardrails ask before every proposal and every send, ends what waits
 for the user on that channel, and keeps an audit row and the message's outcome. Once it has committed, only what a
-provider is being handed at that very moment still goes out. Transactional messages go on.
+provider is being handed at that very moment still goes out. Transactional messages go on. Wanting it again takes back
+what the recipient asked for, and nothing else: neither a bounce nor a complaint, nor what ended meanwhile.
 
 Guarantee G8: `tests/guarantees/test_g8_unsubscribe.py`.
 """
@@ -35,6 +36,9 @@ class Wish(StrEnum):
     PAUSE = "paused"
 
 
+_WISHED = tuple(wish.value for wish in Wish)
+
+
 @dataclass(frozen=True)
 class Recipient:
     """Who was written to by which channel, by the action that did it. `user_id` is who they are today."""
@@ -46,10 +50,14 @@ class Recipient:
 
 @dataclass(frozen=True)
 class Standing:
-    """What holds for a recipient's channel: marketing stopped for good (`until` None) or until then."""
+    """What holds for a recipient's channel: marketing stopped for good (`until` None) or until then.
+
+    `theirs`: they asked for it on this channel, and may want it again.
+    """
 
     reason: str
     until: datetime | None
+    theirs: bool
 
 
 def recipient(conn: Connection, action_id: UUID) -> Recipient:
@@ -65,7 +73,7 @@ def recipient(conn: Connection, action_id: UUID) -> Recipient:
 def standing(conn: Connection, who: Recipient, now: datetime) -> Standing | None:
     """Return why and until when the recipient gets no marketing on the channel; None: they do."""
     row = conn.execute(
-        sa.select(suppressions.c.reason, suppressions.c.until)
+        sa.select(suppressions.c.reason, suppressions.c.until, suppressions.c.channel)
         .where(
             suppressions.c.user_id == who.user_id,
             suppressions.c.channel.in_([who.channel, "all"]),
@@ -74,7 +82,9 @@ def standing(conn: Connection, who: Recipient, now: datetime) -> Standing | None
         .order_by(suppressions.c.until.desc().nulls_first())
         .limit(1)
     ).one_or_none()
-    return None if row is None else Standing(row.reason, row.until)
+    if row is None:
+        return None
+    return Standing(row.reason, row.until, row.reason in _WISHED and row.channel == who.channel)
 
 
 def ask(conn: Connection, who: Recipient, wish: Wish, now: datetime) -> Standing:
@@ -85,10 +95,25 @@ def ask(conn: Connection, who: Recipient, wish: Wish, now: datetime) -> Standing
     lock(conn, f"user:{who.user_id}")
     stands = standing(conn, who, now)
     if stands is None or (wish is Wish.NO_MORE and stands.until is not None):
-        stands = Standing(wish.value, now + PAUSE if wish is Wish.PAUSE else None)
+        stands = Standing(wish.value, now + PAUSE if wish is Wish.PAUSE else None, theirs=True)
         _suppress(conn, who, stands, now)
     _end_what_waits(conn, who, stands, now)
     return stands
+
+
+def want_again(conn: Connection, who: Recipient, now: datetime) -> Standing | None:
+    """Take back what the recipient asked for on the channel and return what holds then; None: they get marketing."""
+    lock(conn, f"user:{who.user_id}")
+    asked_for = sa.delete(suppressions).where(
+        suppressions.c.user_id == who.user_id,
+        suppressions.c.channel == who.channel,
+        suppressions.c.reason.in_(_WISHED),
+    )
+    if conn.execute(asked_for).rowcount:
+        detail = {"channel": who.channel, "action": str(who.action_id)}
+        row = {"at": now, "actor": _ACTOR, "verb": "user.resubscribed", "subject": f"user:{who.user_id}"}
+        conn.execute(sa.insert(audit_log).values({**row, "detail": detail}))
+    return standing(conn, who, now)
 
 
 def _suppress(conn: Connection, who: Recipient, stands: Standing, now: datetime) -> None:
@@ -121,9 +146,10 @@ def _end_what_waits(conn: Connection, who: Recipient, stands: Standing, now: dat
         during,
     )
     for old, new in _ENDS.items():
+        waiting = sa.select(actions.c.id).where(waits, actions.c.status == old)
         ended = (
             sa.update(actions)
-            .where(waits, actions.c.status == old)
+            .where(actions.c.id.in_(waiting.order_by(actions.c.id).with_for_update()), actions.c.status == old)
             .values(status=new, reason=stands.reason, updated_at=now)
             .returning(actions.c.id)
         )

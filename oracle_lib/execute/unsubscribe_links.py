@@ -46,6 +46,11 @@ def link(public_url: str, key: bytes, action_id: UUID) -> str:
     return f"{public_url.rstrip('/')}/unsubscribe/{token(key, action_id)}"
 
 
+def example(public_url: str) -> str:
+    """Return an address of the same form that unsubscribes nobody, for those who only look at a message."""
+    return f"{public_url.rstrip('/')}/unsubscribe/example"
+
+
 def token(key: bytes, action_id: UUID) -> str:
     """Return the signed name of an action: 43 characters of base64url."""
     return base64.urlsafe_b64encode(action_id.bytes + _mac(key, action_id.bytes)).rstrip(b"=").decode()

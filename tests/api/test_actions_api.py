@@ -1,14 +1,19 @@
 """Actions over HTTP: proposed, answered, sent and told, each compared with the tables."""
 
+from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
+from oracle_lib.decide import definition, rules_engine
+from oracle_lib.execute import approvals
+from oracle_lib.execute.approvals import Draft
+from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import action_changes, actions, messages, users
-from tests.api.conftest import MakeClient
+from tests.api.conftest import MakeClient, make_key, serving
 
 EMAIL = {"userId": "u1", "actionType": "email", "subject": "Hello", "content": "Good to have you.", "priority": 7}
 PATH = "/api/oracle/actions"
@@ -179,3 +184,112 @@ def test_who_may_propose_may_not_approve(client_with: MakeClient, api: httpx.Cli
     answer = client_with("actions:write", "actions:read").patch(f"{PATH}/{made['id']}", json={"status": "approved"})
     assert answer.status_code == 403
     assert api.get(f"{PATH}/{made['id']}").json()["status"] == "pending"
+
+
+def test_many_answers_are_given_at_once_with_a_result_each(api: httpx.Client, store: Store) -> None:
+    shown = [propose(api) for _ in range(3)]
+    api.patch(f"{PATH}/{shown[1]['id']}", json={"status": "rejected"})
+    nobody = "00000000-0000-7000-8000-000000000000"
+    items = [{"id": one["id"], "version": 1, "contentHash": one["contentHash"]} for one in shown] + [{"id": nobody}]
+    told = api.post(f"{PATH}/answers", json={"status": "approved", "undoable": True, "items": items}).json()
+    results = [(one["id"], one["result"], (one["current"] or {}).get("status")) for one in told["results"]]
+    ids = [one["id"] for one in shown]
+    words = [("moved", "approved"), ("conflict", "rejected"), ("moved", "approved"), ("not_found", None)]
+    assert results == [(action_id, *word) for action_id, word in zip([*ids, nobody], words, strict=True)]
+    assert told["moved"] == 2
+    stands = row(store, ids[0])
+    assert (stands.undo_until - stands.approved_at).total_seconds() == 30
+    assert api.get(f"{PATH}/{ids[0]}").json()["undoUntil"] is not None
+    assert api.post("/api/oracle/execute", json={"actionId": ids[0]}).status_code == 409
+    assert api.post("/api/oracle/execute", json={}).json()["report"]["executed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"items": []}, "items"),
+        ({"items": [{"id": "00000000-0000-7000-8000-000000000000"}] * 2}, "items"),
+        ({"items": [{"id": f"00000000-0000-7000-8000-{n:012}"} for n in range(501)]}, "items"),
+        ({"items": [{"id": "00000000-0000-7000-8000-000000000000"}], "reason": " "}, "reason"),
+    ],
+)
+def test_answers_that_make_no_sense_are_refused_as_a_whole(
+    api: httpx.Client, body: dict[str, object], field: str
+) -> None:
+    answer = api.post(f"{PATH}/answers", json={"status": "rejected", **body})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (422, field)
+
+
+def test_an_edit_shows_both_versions_and_who_wrote_them(api: httpx.Client) -> None:
+    made = propose(api)
+    seen = {"version": 1, "contentHash": made["contentHash"]}
+    words = {"subject": "Hello again", "content": "Better words."}
+    edited = api.put(f"{PATH}/{made['id']}/words", json={**words, **seen})
+    assert (edited.status_code, edited.json()["version"], edited.json()["status"]) == (200, 2, "pending")
+    assert api.put(f"{PATH}/{made['id']}/words", json={**words, **seen}).status_code == 409
+    told = api.get(f"{PATH}/{made['id']}/versions").json()["versions"]
+    assert [(one["version"], one["subject"], one["content"]) for one in told] == [
+        (2, "Hello again", "Better words."),
+        (1, "Hello", EMAIL["content"]),
+    ]
+    assert {one["writtenBy"][:4] for one in told} == {"key:"}
+
+
+def test_a_preview_is_the_message_as_it_would_arrive_and_its_link_unsubscribes_nobody(
+    store: Store, database_url: str
+) -> None:
+    settings = Settings(
+        database_url=database_url,
+        environment="test",
+        email_sender="Academy",
+        email_address="hello@academy.example",
+        postal_address="1 Main Street",
+        public_url="https://oracle.academy.example",
+    )
+    with store.transaction() as conn:
+        conn.execute(sa.insert(users), [{"id": "u1", "email": "u1@example.org"}, {"id": "u2", "email": None}])
+        key = make_key(conn, "admin")
+    with serving(store, settings) as address:
+        client = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        hostile = propose(client, content="Good <script>alert(1)</script> day.\n\nGo on.")
+        told = client.get(f"{PATH}/{hostile['id']}/preview")
+        lost = propose(client, userId="u2")
+        dm = propose(client, actionType="dm", subject=None)
+        problem = client.get(f"{PATH}/{lost['id']}/preview").json()["problem"]
+        plain = client.get(f"{PATH}/{dm['id']}/preview").json()
+        client.close()
+    letter = told.json()
+    assert (letter["to"], letter["sender"]) == ("u1@example.org", '"Academy" <hello@academy.example>')
+    assert letter["preheader"].startswith("Good <script>alert(1)</script> day. Go on.")
+    assert letter["text"].endswith("1 Main Street\nUnsubscribe: https://oracle.academy.example/unsubscribe/example")
+    assert "<script" not in letter["html"]
+    assert told.headers["content-type"] == "application/json"
+    assert problem == "no_address"
+    assert (plain["sender"], plain["text"], plain["html"]) == ("Coach Sarah", EMAIL["content"], None)
+
+
+def test_a_group_is_listed_and_edited_for_all_its_recipients(api: httpx.Client, store: Store, now: datetime) -> None:
+    body = {
+        "name": "come back",
+        "trigger": "time_based",
+        "conditions": {"days_since": {"event": "activity", "op": ">=", "value": 7}},
+        "actionType": "dm",
+        "holdout": 0,
+        "actionData": {"content": "Hi"},
+    }
+    with store.transaction() as conn:
+        rule = rules_engine.create(conn, definition.read(body), actor="anna", now=now)
+        draft = Draft("u1", "dm", "Hi", triggered_by="come back")
+        made = approvals.create(conn, draft, actor="oracle", now=now)
+        change = {"rule_id": rule.id, "rule_version": 1, "cause": "x"}
+        conn.execute(sa.update(actions).where(actions.c.id == made.id).values(change))
+    (group,) = api.get(f"{PATH}/groups").json()["groups"]
+    assert (group["ruleName"], group["count"], group["sample"]["id"]) == ("come back", 1, str(made.id))
+    told = api.post(f"{PATH}/group-edits", json={"key": group["key"], "content": "Back?"})
+    assert told.status_code == 201
+    assert [(one["id"], one["result"], one["version"]) for one in told.json()["recipients"]] == [
+        (str(made.id), "edited", 2)
+    ]
+    assert api.post(f"{PATH}/group-edits", json={"key": group["key"], "content": "Back?"}).status_code == 409
+    wrong = api.post(f"{PATH}/group-edits", json={"key": group["key"], "content": "{{ nickname }}"})
+    assert (wrong.status_code, wrong.json()["error"]["field"]) == (422, "content")

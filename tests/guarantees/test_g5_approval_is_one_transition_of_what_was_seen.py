@@ -18,9 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from oracle_lib.errors import Conflict
-from oracle_lib.execute import approvals, records
-from oracle_lib.execute.approvals import Draft, Seen
+from oracle_lib.errors import Conflict, NotFound
+from oracle_lib.execute import answers, approvals, moves, records, versions
+from oracle_lib.execute.answers import Answer
+from oracle_lib.execute.approvals import Draft
+from oracle_lib.execute.moves import Seen
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import ACTION_STATUSES, LEGAL_MOVES, action_changes, actions, users
 from tests.conftest import FULL, NOW
@@ -61,7 +63,7 @@ def all_at_once(store: Store, shown: list[records.Action], moves: dict[str, Call
     return through
 
 
-def moves(now: datetime, sees: Callable[[records.Action], Seen]) -> dict[str, Callable]:
+def ways(now: datetime, sees: Callable[[records.Action], Seen]) -> dict[str, Callable]:
     return {
         "approve": lambda conn, one: approvals.approve(conn, one.id, actor="a", now=now, seen=sees(one)),
         "approve too": lambda conn, one: approvals.approve(conn, one.id, actor="b", now=now, seen=sees(one)),
@@ -83,7 +85,7 @@ def test_of_two_approvals_an_edit_and_a_refusal_at_once_exactly_one_gets_through
         seen = Seen(one.version, one.content_hash)
         return approvals.edit(conn, one.id, actor="c", now=now, subject=None, text="Hello", seen=seen)
 
-    asked = {**moves(now, lambda one: Seen(one.version, one.content_hash)), "edit": edit}
+    asked = {**ways(now, lambda one: Seen(one.version, one.content_hash)), "edit": edit}
     through = all_at_once(store, shown, asked)
     assert Counter(len(names) for names in through.values()) == {1: ACTIONS}
     with store.transaction() as conn:
@@ -104,7 +106,7 @@ def test_of_two_approvals_an_edit_and_a_refusal_at_once_exactly_one_gets_through
 def test_answers_that_name_no_version_are_one_transition_too(
     store: Store, shown: list[records.Action], now: datetime
 ) -> None:
-    through = all_at_once(store, shown[:30], moves(now, lambda _: Seen()))
+    through = all_at_once(store, shown[:30], ways(now, lambda _: Seen()))
     assert Counter(len(names) for names in through.values()) == {1: 30}
 
 
@@ -124,27 +126,31 @@ def test_control_reading_and_then_writing_lets_two_approvals_through(
     assert Counter(len(names) for names in through.values()) == {2: 10}
 
 
-def put(conn: Connection, action_id: UUID, status: str) -> None:
+def put(conn: Connection, action_id: UUID, status: str, *, tried: bool = False) -> None:
     """Put an action into a state behind the trigger's back, as if it had come there by legal moves."""
     conn.execute(sa.text("ALTER TABLE actions DISABLE TRIGGER actions_move"))
-    values = {"status": status, "approved_hash": actions.c.content_hash}
+    first = NOW if tried else None
+    values = {"status": status, "approved_hash": actions.c.content_hash, "first_attempt_at": first}
     conn.execute(sa.update(actions).where(actions.c.id == action_id).values(values))
     conn.execute(sa.text("ALTER TABLE actions ENABLE TRIGGER actions_move"))
 
 
-def test_the_database_refuses_every_move_that_is_not_drawn(conn: Connection, now: datetime) -> None:
+@pytest.mark.parametrize(("tried", "impossible"), [(False, ("approved", "unknown")), (True, ("approved", "cancelled"))])
+def test_the_database_refuses_every_move_that_is_not_drawn(
+    conn: Connection, now: datetime, *, tried: bool, impossible: tuple[str, str]
+) -> None:
     conn.execute(sa.insert(users).values(id="u1"))
     action_id = pending(conn, now).id
     allowed = set()
     for old, new in PAIRS:
-        put(conn, action_id, old)
+        put(conn, action_id, old, tried=tried)
         try:
             with conn.begin_nested():
                 conn.execute(sa.update(actions).where(actions.c.id == action_id).values(status=new))
             allowed.add((old, new))
         except DBAPIError as error:
             assert "cannot move" in str(error)  # noqa: PT017
-    drawn = {(old, new) for old, targets in LEGAL_MOVES.items() for new in targets}
+    drawn = {(old, new) for old, targets in LEGAL_MOVES.items() for new in targets} - {impossible}
     assert allowed == drawn | {(status, status) for status in ACTION_STATUSES}
 
 
@@ -189,6 +195,8 @@ class Moves(RuleBasedStateMachine):
         self.status = "pending"
         self.version = 1
         self.moved = 1
+        self.tried = False
+        self.said = {1: "Hi Ada"}
 
     def ask(self, legal: tuple[str, ...], becomes: str, call: Callable) -> None:
         try:
@@ -219,11 +227,53 @@ class Moves(RuleBasedStateMachine):
 
     @rule()
     def undo(self) -> None:
-        self.ask(("approved",), "pending", lambda: approvals.undo(self.conn, self.id, actor="a", now=NOW))
+        legal = () if self.tried else ("approved",)
+        self.ask(legal, "pending", lambda: approvals.undo(self.conn, self.id, actor="a", now=NOW))
 
     @rule()
     def cancel(self) -> None:
-        self.ask(("approved",), "cancelled", lambda: approvals.cancel(self.conn, self.id, actor="a", now=NOW))
+        becomes = "unknown" if self.tried else "cancelled"
+        self.ask(("approved",), becomes, lambda: approvals.cancel(self.conn, self.id, actor="a", now=NOW))
+
+    @rule()
+    def is_tried_and_waits_for_a_retry(self) -> None:
+        if self.status == "approved":
+            self.tried = True
+            self.conn.execute(
+                sa.update(actions).where(actions.c.id == self.id).values(attempts=1, first_attempt_at=NOW)
+            )
+
+    @rule(became=st.sampled_from(["executed", "failed", "approved"]))
+    def settle(self, became: str) -> None:
+        was = self.status
+        self.ask(
+            ("unknown",),
+            became,
+            lambda: approvals.settle(self.conn, self.id, became, actor="a", now=NOW, note="asked her"),
+        )
+        if was == "unknown" and became == "approved":
+            self.conn.execute(sa.update(actions).where(actions.c.id == self.id).values(attempts=0))
+            self.tried = False
+
+    @rule(status=st.sampled_from(["approved", "rejected", "pending"]))
+    def among_others(self, status: str) -> None:
+        nobody = UUID(int=0)
+        legal = {"approved": ("pending",), "rejected": ("pending",), "pending": () if self.tried else ("approved",)}
+        plan = answers.plan(Answer(status), actor="a", now=NOW)  # type: ignore[arg-type]
+
+        def call() -> None:
+            made = moves.make(self.conn, {nobody: Seen(), self.id: Seen()}, plan, actor="a", now=NOW)
+            assert isinstance(made[nobody], NotFound)
+            if isinstance(made[self.id], Conflict):
+                raise made[self.id]
+
+        self.ask(legal[status], status, call)
+
+    @rule(words=st.sampled_from(["same version", "rewritten"]))
+    def words_by_sql(self, words: str) -> None:
+        """Change words without making another version, or after pending: never accepted."""
+        with pytest.raises(DBAPIError), self.conn.begin_nested():
+            self.conn.execute(sa.update(actions).where(actions.c.id == self.id).values(content=words))
 
     @rule()
     def by_hand(self) -> None:
@@ -241,11 +291,15 @@ class Moves(RuleBasedStateMachine):
             "pending",
             lambda: approvals.edit(self.conn, self.id, actor="a", now=NOW, subject=None, text=words),
         )
-        self.version += was == "pending"
+        if was == "pending":
+            self.version += 1
+            self.said[self.version] = words
 
     @rule(wanted=st.sampled_from(ACTION_STATUSES))
     def illegal_by_sql(self, wanted: str) -> None:
-        if wanted == self.status or wanted in LEGAL_MOVES[self.status]:
+        tried_or_not = "cancelled" if self.tried else "unknown"
+        possible = LEGAL_MOVES[self.status] - ({tried_or_not} if self.status == "approved" else set())
+        if wanted == self.status or wanted in possible:
             return
         with pytest.raises(DBAPIError), self.conn.begin_nested():
             self.conn.execute(sa.update(actions).where(actions.c.id == self.id).values(status=wanted))
@@ -257,13 +311,14 @@ class Moves(RuleBasedStateMachine):
         history = sa.select(action_changes.c.new_status).where(action_changes.c.action_id == self.id)
         rows = list(self.conn.execute(history.order_by(action_changes.c.id)).scalars())
         assert (len(rows), rows[-1]) == (self.moved, self.status)
+        assert {one.version: one.content for one in versions.of(self.conn, self.id)} == self.said
 
 
 def test_any_order_of_moves_agrees_with_the_drawing(conn: Connection) -> None:
     conn.execute(sa.insert(users).values(id="u1"))
     Moves.conn = conn
     sized = settings(
-        max_examples=400 if FULL else 25,
+        max_examples=400 if FULL else 20,
         stateful_step_count=30 if FULL else 15,
         deadline=None,
         suppress_health_check=list(HealthCheck),

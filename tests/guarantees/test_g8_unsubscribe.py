@@ -124,7 +124,7 @@ def test_every_marketing_email_has_both_headers_the_address_and_a_link_that_work
             assert letter["text"].endswith(f"\n\n{POSTAL}\nUnsubscribe: {link(letter)}")
             assert f'<a href="{link(letter)}">' in letter["html"]
             page = anyone.get(link(letter))
-            assert (page.status_code, page.text.count('<form method="post">')) == (200, 2)
+            assert (page.status_code, page.text.count('name="wish"')) == (200, 2)
         assert len({link(letter) for letter in letters}) == LETTERS
         for letter in letters:
             answer = anyone.post(link(letter), data=ONE_CLICK)
@@ -280,3 +280,17 @@ def test_the_same_action_has_the_same_letter_at_every_try_and_after_a_restart(
         assert unsubscribe_links.key(conn, public) == kept
     other.close()
     assert link(provider.sent[0]) == unsubscribe_links.link(public.public_url, kept, action_id)
+
+
+def test_who_unsubscribed_may_want_it_again_by_the_same_link(
+    store: Store, now: datetime, public: Settings, provider: ResendProvider
+) -> None:
+    people(store, 1)
+    queue(store, now, "u0")
+    executor.run_due(store, settings=public, owner="me")
+    way_out = link(provider.sent[0])
+    assert "Get these e-mails again" in httpx.post(way_out, data=ONE_CLICK).text
+    assert "Get these e-mails again" in httpx.get(way_out).text
+    assert suppressed(store) == [("u0", "email", "unsubscribed")]
+    assert "You get these e-mails again" in httpx.post(way_out, data={"wish": "resume"}).text
+    assert suppressed(store) == []

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.decide import content, definition, rules_engine
 from oracle_lib.errors import Conflict, Invalid, NotFound
-from oracle_lib.execute import approvals, records
+from oracle_lib.execute import approvals, policies, records
 from oracle_lib.execute.approvals import Draft, Seen
 from oracle_lib.storage.tables import action_changes, actions, audit_log, outcomes, users
 
@@ -120,10 +120,10 @@ def test_what_waits_too_long_expires_and_an_approval_gives_it_time_again(conn: C
     waits, approved = made(conn, now), made(conn, now)
     later = now + timedelta(hours=70)
     approvals.approve(conn, approved.id, actor="bea", now=later)
-    assert approvals.expire(conn, now + timedelta(hours=71)) == 0
-    assert approvals.expire(conn, now + timedelta(hours=72)) == 1
+    assert policies.expire(conn, now + timedelta(hours=71)) == 0
+    assert policies.expire(conn, now + timedelta(hours=72)) == 1
     assert records.get(conn, waits.id).status == "expired"
-    assert approvals.expire(conn, later + timedelta(hours=72)) == 1
+    assert policies.expire(conn, later + timedelta(hours=72)) == 1
     assert records.get(conn, approved.id).status == "expired"
     assert verbs(conn)[-2:] == ["expired", "expired"]
 
@@ -148,8 +148,8 @@ def test_a_policy_approves_only_the_unedited_text_of_rules_that_say_so(conn: Con
         change = sa.update(actions).where(actions.c.id == proposals[key].id)
         conn.execute(change.values(rule_id=ids[rule], rule_version=1, cause=key, triggered_by=rule))
     approvals.edit(conn, proposals["edited"].id, actor="anna", now=now, subject="Hello", text="Hi")
-    assert approvals.approve_by_policy(conn, now) == 1
-    assert approvals.approve_by_policy(conn, now) == 0
+    assert policies.approve_by_policy(conn, now) == 1
+    assert policies.approve_by_policy(conn, now) == 0
     approved = records.get(conn, proposals["auto"].id)
     assert (approved.status, approved.approved_by) == ("approved", "policy")
     assert records.get(conn, by_hand.id).status == "pending"

@@ -21,7 +21,7 @@ from oracle_lib.decide import (
 from oracle_lib.decide.decider import ALL_TRIGGERS, ProposeReport
 from oracle_lib.decide.guardrails import Limits
 from oracle_lib.errors import Conflict, NotFound
-from oracle_lib.execute import approvals
+from oracle_lib.execute import approvals, policies
 from oracle_lib.storage.tables import (
     actions,
     activity,
@@ -159,9 +159,9 @@ def test_no_policy_approves_for_a_rule_that_is_paused_or_deleted(conn: Connectio
     silent(conn, now, "u1")
     propose(conn, now)
     conn.execute(sa.update(rules).values({held: now}))
-    assert approvals.approve_by_policy(conn, now) == 0
+    assert policies.approve_by_policy(conn, now) == 0
     conn.execute(sa.update(rules).values({held: None}))
-    assert approvals.approve_by_policy(conn, now) == 1
+    assert policies.approve_by_policy(conn, now) == 1
 
 
 def test_statistics_count_what_the_rules_own_rows_say(conn: Connection, now: datetime) -> None:

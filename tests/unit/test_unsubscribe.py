@@ -18,7 +18,7 @@ from oracle_lib.execute.approvals import Draft
 from oracle_lib.execute.unsubscribe import PAUSE, Standing, Wish
 from oracle_lib.observe import identities
 from oracle_lib.settings import Settings
-from oracle_lib.storage.tables import actions, outcomes, suppressions, users
+from oracle_lib.storage.tables import actions, audit_log, outcomes, suppressions, users
 
 KEY = b"k" * 32
 
@@ -65,10 +65,10 @@ def test_a_pause_ends_what_would_go_out_in_it_and_is_not_prolonged(conn: Connect
     email(conn, ada, now, scheduled_at=now + PAUSE - timedelta(hours=1))
     email(conn, ada, now, scheduled_at=now + PAUSE + timedelta(hours=1))
     until = now + PAUSE
-    assert says(conn, first, Wish.PAUSE, now) == Standing("paused", until)
-    assert says(conn, first, Wish.PAUSE, now + timedelta(days=3)) == Standing("paused", until)
+    assert says(conn, first, Wish.PAUSE, now) == Standing("paused", until, theirs=True)
+    assert says(conn, first, Wish.PAUSE, now + timedelta(days=3)) == Standing("paused", until, theirs=True)
     assert states(conn) == {"cancelled": 2, "approved": 1}
-    assert says(conn, first, Wish.PAUSE, until) == Standing("paused", until + PAUSE)
+    assert says(conn, first, Wish.PAUSE, until) == Standing("paused", until + PAUSE, theirs=True)
 
 
 def test_the_message_behind_whose_link_they_unsubscribed_has_it_as_its_outcome(
@@ -86,7 +86,7 @@ def test_a_complaint_stays_a_complaint(conn: Connection, ada: str, now: datetime
     first = email(conn, ada, now)
     conn.execute(sa.insert(suppressions).values(user_id=ada, channel="email", reason="complained", at=now))
     for wish in Wish:
-        assert says(conn, first, wish, now) == Standing("complained", None)
+        assert says(conn, first, wish, now) == Standing("complained", None, theirs=False)
     assert states(conn) == {"cancelled": 1}
 
 
@@ -166,3 +166,30 @@ def test_a_token_names_its_action_and_only_under_its_key(action_id: UUID) -> Non
 @given(st.text())
 def test_no_made_up_text_is_a_token(text: str) -> None:
     assert unsubscribe_links.action_of(KEY, text) is None
+
+
+@pytest.mark.parametrize("wish", Wish)
+def test_who_wants_it_again_gets_marketing_and_what_ended_stays_ended(
+    conn: Connection, ada: str, now: datetime, wish: Wish
+) -> None:
+    first = email(conn, ada, now)
+    who = unsubscribe.recipient(conn, first)
+    assert unsubscribe.ask(conn, who, wish, now).theirs
+    assert unsubscribe.want_again(conn, who, now) is None
+    assert unsubscribe.want_again(conn, who, now) is None
+    assert kept(conn, ada) == []
+    assert states(conn) == {"cancelled": 1}
+    verbs = conn.scalars(sa.select(audit_log.c.verb).where(audit_log.c.actor == "recipient").order_by(audit_log.c.id))
+    assert list(verbs) == [f"user.{wish.value}", "user.resubscribed"]
+
+
+@pytest.mark.parametrize(
+    ("channel", "reason"), [("email", "bounced"), ("email", "complained"), ("all", "unsubscribed")]
+)
+def test_wanting_it_again_takes_back_nothing_that_was_not_asked_for_here(
+    conn: Connection, ada: str, now: datetime, channel: str, reason: str
+) -> None:
+    conn.execute(sa.insert(suppressions).values(user_id=ada, channel=channel, reason=reason, at=now))
+    who = unsubscribe.recipient(conn, email(conn, ada, now))
+    assert unsubscribe.want_again(conn, who, now) == Standing(reason, None, theirs=False)
+    assert kept(conn, ada) == [(channel, reason, None)]

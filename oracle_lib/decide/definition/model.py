@@ -36,11 +36,15 @@ class Message:
     address: str | None = None
     locales: tuple[tuple[str, Words], ...] = ()
 
-    def words_for(self, locale: str | None) -> Words:
-        """Return the words for a user's language: `pt-BR`, else `pt`, else the message's own."""
-        by_tag = {tag.lower(): words for tag, words in self.locales}
+    def language_for(self, locale: str | None) -> str | None:
+        """Return the tag of the words for a user's language: `pt-BR`, else `pt`, else None, the message's own."""
+        by_tag = {tag.lower(): tag for tag, _ in self.locales}
         asked = (locale or "").lower()
-        return by_tag.get(asked) or by_tag.get(asked.split("-")[0]) or self.words
+        return by_tag.get(asked) or by_tag.get(asked.split("-")[0])
+
+    def words_in(self, language: str | None) -> Words:
+        """Return the words of a tag of `locales`; None: the message's own."""
+        return dict(self.locales)[language] if language is not None else self.words
 
 
 @dataclass(frozen=True)

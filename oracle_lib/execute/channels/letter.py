@@ -17,11 +17,13 @@ from email.policy import SMTP as _SMTP
 from email.policy import Policy
 from email.utils import format_datetime
 from html import escape
+from textwrap import shorten
 
 from oracle_lib.execute.channels.protocol import Message, Refused
 
 MAX_SUBJECT = 255
 MAX_ADDRESS = 254
+MAX_PREHEADER = 100
 # One ASCII address without comments, quotes or lists: what every provider takes for one.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(
@@ -68,6 +70,11 @@ class Letter:
     text: str
     html: str
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def preheader(self) -> str:
+        """What mailboxes show beside the subject: the first words of the text."""
+        return shorten(self.text, MAX_PREHEADER, placeholder="...")
 
 
 def compose(message: Message, sender: Sender) -> Letter | Refused:

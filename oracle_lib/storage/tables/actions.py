@@ -12,7 +12,7 @@ ACTION_TYPES = ("email", "dm", "push", "post", "alert")
 
 LEGAL_MOVES: dict[str, frozenset[str]] = {
     "pending": frozenset({"approved", "rejected", "expired", "superseded", "executed"}),
-    "approved": frozenset({"executing", "pending", "cancelled", "expired", "executed"}),
+    "approved": frozenset({"executing", "pending", "cancelled", "expired", "executed", "unknown"}),
     "executing": frozenset({"executed", "approved", "unknown", "failed", "skipped"}),
     "unknown": frozenset({"executed", "approved", "failed"}),
     "executed": frozenset(),
@@ -48,6 +48,10 @@ actions = sa.Table(
     sa.Column("metadata", Json),
     sa.Column("content_hash", sa.Text, nullable=False),
     sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    # The tag of the rule's other language that the words are in; none: the rule's own.
+    sa.Column("language", sa.Text),
+    # The edit of a group that the words come from; none: the rule, or whoever edited this action alone.
+    sa.Column("group_edit_id", sa.Uuid),
     sa.Column("message_class", sa.Text, nullable=False, server_default="marketing"),
     # Why it exists. `cause` names what a rule answers: once per cause, across versions of the rule.
     sa.Column("triggered_by", sa.Text, nullable=False),
@@ -63,6 +67,8 @@ actions = sa.Table(
     moment("approved_at", nullable=True),
     sa.Column("approved_hash", sa.Text),
     sa.Column("payload", pg.BYTEA),
+    # Until then no executor takes what was approved.
+    moment("undo_until", nullable=True),
     # Execution.
     moment("scheduled_at", nullable=True),
     moment("expires_at", nullable=True),
@@ -82,6 +88,12 @@ actions = sa.Table(
     _one_of("action_type", ACTION_TYPES),
     _one_of("status", ACTION_STATUSES),
     sa.CheckConstraint("priority BETWEEN 1 AND 10", name="priority"),
+    # A policy approves what a rule says word for word, never what somebody edited or an AI wrote.
+    sa.CheckConstraint(
+        "approved_by IS DISTINCT FROM 'policy' OR"
+        " (rule_id IS NOT NULL AND version = 1 AND triggered_by <> 'ai_decision')",
+        name="policy",
+    ),
     sa.UniqueConstraint("rule_id", "user_id", "cause"),
     sa.UniqueConstraint("channel", "provider_id"),
     sa.Index("ix_actions_user_id_status", "user_id", "status"),
@@ -106,6 +118,32 @@ action_changes = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("detail", Json),
     sa.Index("ix_action_changes_action_id", "action_id"),
+)
+
+# The words that an edit replaced; the newest stand in `actions`. Never changed.
+action_versions = sa.Table(
+    "action_versions",
+    metadata,
+    sa.Column("action_id", sa.Uuid, sa.ForeignKey(actions.c.id), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("subject", sa.Text),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("content_hash", sa.Text, nullable=False),
+)
+
+# The templates that took the place of a rule's own for everybody for whom one of its messages was pending.
+group_edits = sa.Table(
+    "group_edits",
+    metadata,
+    uuid_id(),
+    sa.Column("rule_id", sa.Uuid, nullable=False),
+    sa.Column("rule_version", sa.Integer, nullable=False),
+    sa.Column("arm", sa.Text),
+    sa.Column("language", sa.Text),
+    sa.Column("subject", sa.Text),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("edited_by", sa.Text, nullable=False),
+    moment("at", default_now=True),
 )
 
 # What the channel `outbox` delivered, and what users read in the product's inbox: kept as it was sent.

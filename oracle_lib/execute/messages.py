@@ -1,0 +1,77 @@
+"""What an action says, as a channel is handed it and as its recipient gets it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from oracle_lib.execute import records, unsubscribe_links
+from oracle_lib.execute.channels import Message, Refused, letter
+from oracle_lib.execute.channels.letter import Letter, Sender
+from oracle_lib.settings import Settings
+from oracle_lib.storage.tables import users
+
+
+class _Said(Protocol):
+    """What both an action and somebody's claim on it know."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def action_type(self) -> str: ...
+    @property
+    def subject(self) -> str | None: ...
+    @property
+    def content(self) -> str: ...
+    @property
+    def message_class(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a recipient would get now. `html` and `preheader` are of e-mails; `to` is the user's address.
+
+    `problem` is the reason for which no message could be made, as the executor would give it; then nothing is there.
+    """
+
+    action_type: str
+    sender: str
+    to: str | None
+    subject: str | None
+    preheader: str | None
+    text: str | None
+    html: str | None
+    problem: str | None = None
+
+
+def compose(conn: Connection, about: _Said, payload: bytes, settings: Settings, link: Callable[[], str]) -> Message:
+    """Return an action's message, with the address an e-mail goes to now; marketing has `link` as its way out."""
+    to = unsubscribe = None
+    if about.action_type == "email":
+        to = conn.scalar(sa.select(users.c.email).where(users.c.id == about.user_id))
+        if about.message_class == "marketing" and settings.public_url:
+            unsubscribe = link()
+    return Message(about.id, about.user_id, about.action_type, about.subject, about.content, payload, to, unsubscribe)
+
+
+def preview(conn: Connection, action_id: UUID, settings: Settings) -> Preview:
+    """Return what the recipient of an action would get, but for a link that unsubscribes nobody. Raises `NotFound`."""
+    action = records.get(conn, action_id)
+    message = compose(conn, action, b"", settings, lambda: unsubscribe_links.example(settings.public_url))
+    if action.action_type == "email":
+        sender = Sender(settings.email_sender, settings.email_address, settings.postal_address)
+        return _of_letter(letter.compose(message, sender), sender)
+    senders = {"dm": settings.dm_sender, "post": settings.post_sender, "alert": settings.alert_sender}
+    signed = senders.get(action.action_type, "")
+    return Preview(action.action_type, signed, None, action.subject, None, action.content, None)
+
+
+def _of_letter(made: Letter | Refused, sender: Sender) -> Preview:
+    if isinstance(made, Refused):
+        return Preview("email", str(sender), None, None, None, None, None, made.reason)
+    return Preview("email", str(sender), made.to, made.subject, made.preheader, made.text, made.html)
