@@ -22,6 +22,7 @@ from oracle_api.panel import pages
 from oracle_api.routes import (
     actions,
     ceo_report,
+    channels,
     courses,
     dry_runs,
     event_tail,
@@ -29,10 +30,12 @@ from oracle_api.routes import (
     execute,
     experiments,
     health,
+    inbox,
     models,
     next_best,
     openapi,
     predictions,
+    push,
     rejected_events,
     rule_drafts,
     rule_life,
@@ -60,12 +63,15 @@ _KEYED: tuple[APIRouter, ...] = (
     segment_http.router,
     why_not.router,
     next_best.router,
+    push.router,
+    inbox.router,
     users.router,
     courses.router,
     segments.router,
     models.router,
     actions.router,
     execute.router,
+    channels.router,
     sending_stops.router,
     rules.router,
     rule_drafts.router,
@@ -78,7 +84,7 @@ _KEYED: tuple[APIRouter, ...] = (
     openapi.router,
     predictions.router,
 )
-_OPEN: tuple[APIRouter, ...] = (health.router, pages.router, unsubscribe.router)
+_OPEN: tuple[APIRouter, ...] = (health.router, pages.router, unsubscribe.router, push.scripts)
 _POOL = 10
 # Nobody waits for an answer that long, and a page that is asked for again and again must not pile up.
 _STATEMENT_SECONDS = 30
