@@ -218,14 +218,7 @@ class _Worker:
                 ):
                     return "dropped"
                 if mine.action_type == "dm":
-                    inbox.keep(
-                        conn,
-                        action_id=mine.id,
-                        user_id=mine.user_id,
-                        subject=mine.subject,
-                        content=mine.content,
-                        payload=mine.payload,
-                    )
+                    inbox.keep(conn, mine, idempotency_key(self.settings, mine.id))
                 self._tell(conn, mine)
                 return "executed"
             case Refused(reason, permanent, retry_after):

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.errors import NotFound
+from oracle_lib.execute.claims import Claim
 from oracle_lib.observe.batch import Door
 from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits as WireLimits
@@ -66,18 +67,18 @@ def read(conn: Connection, user_id: str, message_id: UUID, *, settings: Settings
     return InboxMessage(*row)
 
 
-def keep(conn: Connection, *, action_id: UUID, user_id: str, subject: str | None, content: str, payload: bytes) -> None:
-    """Put a delivered message into the user's inbox, unless the channel that took it has done so."""
+def keep(conn: Connection, sent: Claim, key: str) -> None:
+    """Put a DM that was delivered under `key` into the user's inbox, unless the channel that took it has done so."""
     values = {
-        "action_id": action_id,
-        "user_id": user_id,
-        "action_type": "dm",
-        "idempotency_key": f"inbox/{action_id}",
-        "subject": subject,
-        "content": content,
-        "payload": payload,
+        "action_id": sent.id,
+        "user_id": sent.user_id,
+        "action_type": sent.action_type,
+        "idempotency_key": key,
+        "subject": sent.subject,
+        "content": sent.content,
+        "payload": sent.payload,
     }
-    conn.execute(insert(messages).values(values).on_conflict_do_nothing(index_elements=["action_id"]))
+    conn.execute(insert(messages).values(values).on_conflict_do_nothing())
 
 
 _MESSAGE = tuple(messages.c[name] for name in InboxMessage.__dataclass_fields__)

@@ -16,7 +16,8 @@ from cryptography.exceptions import InvalidTag
 
 from oracle_lib import clock
 from oracle_lib.errors import Invalid
-from oracle_lib.execute import push_subscriptions
+from oracle_lib.execute import approvals, executor, push_subscriptions, records
+from oracle_lib.execute.approvals import Draft
 from oracle_lib.execute.channels import Ambiguous, Answer, Delivered, Message, Refused, vapid
 from oracle_lib.execute.channels.web_push import LONGEST, WebPush
 from oracle_lib.settings import Settings
@@ -302,6 +303,29 @@ def test_a_subscription_that_has_expired_is_not_used(store: Store, service: Push
     with store.transaction() as conn:
         conn.execute(sa.update(kept).values(expires_at=clock.now() - timedelta(seconds=1)))
     assert channel.deliver(push(), KEY) == Refused("no_subscription", permanent=True)
+
+
+def approved(store: Store, user_id: str) -> UUID:
+    with store.transaction() as conn:
+        conn.execute(sa.insert(users).values(id=user_id, is_test=True))
+        made = approvals.create(conn, Draft(user_id, "push", "Hi"), actor="anna", now=clock.now())
+        return approvals.approve(conn, made.id, actor="bea", now=clock.now()).id
+
+
+def test_the_executor_tries_a_lost_answer_again_and_fails_where_there_is_no_browser(
+    store: Store, service: PushService
+) -> None:
+    settings = SETTINGS.model_copy(update={"environment": "test"})
+    nowhere, lost = approved(store, "nobody"), approved(store, "u1")
+    browser = subscribed(store, service)
+    service.mishaps = [Lost()]
+    executor.run_due(store, settings=settings, owner="me")
+    with store.transaction() as conn:
+        stands = {one: records.get(conn, one) for one in (nowhere, lost)}
+    assert (stands[nowhere].status, stands[nowhere].reason) == ("failed", "no_subscription")
+    assert stands[lost].status == "approved"
+    assert executor.run_one(store, lost, settings=settings, owner="me").status == "executed"
+    assert (len(service.requests), len(browser.tray), browser.alerts) == (2, 1, 1)
 
 
 def test_the_key_is_made_once_and_a_chosen_one_goes_before_it(store: Store) -> None:
