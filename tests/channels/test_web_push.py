@@ -186,7 +186,7 @@ def test_each_answer_means_what_it_says_and_none_that_the_channel_is_broken(
 def test_a_push_service_that_stalls_does_not_keep_the_others_waiting(
     store: Store, service: PushService, channel: WebPush, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oracle_lib.execute.channels.web_push._DEVICE_SECONDS", 0.3)
+    monkeypatch.setattr("oracle_lib.execute.channels.web_push._DEVICE_SECONDS", 2.0)
     second, _ = subscribed(store, service, "phone"), subscribed(store, service, "laptop")
     service.mishaps = [Stalls(10)]
     assert channel.deliver(push(), KEY) == Delivered(KEY)
