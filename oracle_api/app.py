@@ -23,6 +23,7 @@ from oracle_api.routes import (
     action_groups,
     actions,
     ceo_report,
+    channels,
     courses,
     dry_runs,
     event_tail,
@@ -30,10 +31,12 @@ from oracle_api.routes import (
     execute,
     experiments,
     health,
+    inbox,
     models,
     next_best,
     openapi,
     predictions,
+    push,
     rejected_events,
     rule_drafts,
     rule_life,
@@ -61,6 +64,8 @@ _KEYED: tuple[APIRouter, ...] = (
     segment_http.router,
     why_not.router,
     next_best.router,
+    push.router,
+    inbox.router,
     users.router,
     courses.router,
     segments.router,
@@ -68,6 +73,7 @@ _KEYED: tuple[APIRouter, ...] = (
     action_groups.router,
     actions.router,
     execute.router,
+    channels.router,
     sending_stops.router,
     rules.router,
     rule_drafts.router,
@@ -80,7 +86,7 @@ _KEYED: tuple[APIRouter, ...] = (
     openapi.router,
     predictions.router,
 )
-_OPEN: tuple[APIRouter, ...] = (health.router, pages.router, unsubscribe.router)
+_OPEN: tuple[APIRouter, ...] = (health.router, pages.router, unsubscribe.router, push.scripts)
 _POOL = 10
 # Nobody waits for an answer that long, and a page that is asked for again and again must not pile up.
 _STATEMENT_SECONDS = 30

@@ -25,6 +25,7 @@ PUBLIC = frozenset(
         "/healthz",
         "/readyz",
         "/unsubscribe/{token}",
+        "/push/{name}",
         "/admin/oracle",
         "/admin/oracle/ceo-report",
         "/admin/oracle/static/{name}",

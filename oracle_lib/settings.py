@@ -104,12 +104,17 @@ class Settings(BaseSettings):
     email_channel: Literal["outbox", "resend", "smtp", "sendgrid"] = Field(
         "outbox", description="How e-mail leaves. `outbox` keeps it where the panel shows it and mails nobody."
     )
-    dm_channel: Literal["outbox", "webhook"] = Field("outbox", description="The same for direct messages.")
+    dm_channel: Literal["outbox", "inbox", "webhook"] = Field(
+        "outbox",
+        description="The same for direct messages. With `inbox` the product reads them from the API and shows them.",
+    )
+    push_channel: Literal["outbox", "webpush"] = Field("outbox", description="The same for push messages.")
     post_channel: Literal["outbox", "webhook"] = Field("outbox", description="The same for posts.")
     alert_channel: Literal["outbox", "webhook", "slack"] = Field("outbox", description="The same for alerts.")
     email_address: str = Field("", description="The address that e-mail comes from, on a domain the provider knows.")
     email_sender: str = Field("", description="The name beside it. Empty: the address stands alone.")
     dm_sender: str = Field("Coach Sarah", description="The name that direct messages are signed with.")
+    push_sender: str = Field("Coach Sarah", description="The title of push messages that have no subject.")
     post_sender: str = Field("Coach Sarah", description="The name that posts are signed with.")
     alert_sender: str = Field("ORACLE", description="The name that alerts are signed with.")
     public_url: str = Field(
@@ -142,6 +147,24 @@ class Settings(BaseSettings):
     )
     slack_webhook_url: SecretStr | None = Field(
         None, description="Incoming webhook of Slack or of anything that speaks like it, for `slack`."
+    )
+    vapid_private_key: SecretStr | None = Field(
+        None,
+        description="What web push is signed with, the base64url of 32 bytes; browsers subscribe to its public half, "
+        "so another one ends every subscription. Unset: made once and kept in the database.",
+    )
+    vapid_subject: str = Field(
+        "",
+        description="Whom push services write to about what we send, `mailto:` or `https://`. Empty: "
+        "`ORACLE_EMAIL_ADDRESS`.",
+    )
+    push_link: str = Field(
+        "/",
+        pattern=r"^(/|https://)",
+        description="The page that a click on a push message opens: a path of the product, or `https://`.",
+    )
+    push_hours: int = Field(
+        24, ge=1, le=672, description="A push message that reached no device after so many hours is dropped."
     )
     internal_endpoints: bool = Field(
         False,

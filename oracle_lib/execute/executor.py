@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import insert
 from oracle_lib.decide import content, guardrails
 from oracle_lib.decide.guardrails import Limits, No
 from oracle_lib.errors import Conflict
-from oracle_lib.execute import claims, messages, records, unsubscribe_links
+from oracle_lib.execute import claims, inbox, messages, records, unsubscribe_links
 from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Channel, Delivered, Message, Refused, installed
 from oracle_lib.execute.claims import MAX_ATTEMPTS, Claim
 from oracle_lib.observe.batch import Door
@@ -213,6 +213,8 @@ class _Worker:
                     conn, mine, "executed", owner=self.owner, provider_id=provider_id, sent_hash=sent_hash
                 ):
                     return "dropped"
+                if mine.action_type == "dm":
+                    inbox.keep(conn, mine, idempotency_key(self.settings, mine.id))
                 self._tell(conn, mine)
                 return "executed"
             case Refused(reason, permanent, retry_after):

@@ -30,6 +30,7 @@ RESPONSES = {
     "email_reply": "replied",
     "dm_read": "opened",
     "dm_reply": "replied",
+    "push_open": "opened",
 }
 _CLOCK_SKEW = DAY
 

@@ -152,7 +152,7 @@ def _messages(conn: Connection, action_id: UUID) -> Iterator[Step]:
     kept = conn.execute(sa.select(messages).where(messages.c.action_id == action_id)).one_or_none()
     if kept is not None:
         detail = f"Idempotency key {kept.idempotency_key}."
-        yield Step("delivery", kept.delivered_at, "Kept in the outbox", detail, f"message:{kept.id}")
+        yield Step("delivery", kept.delivered_at, "Kept as it was sent", detail, f"message:{kept.id}")
 
 
 def _outcomes(conn: Connection, action_id: UUID) -> Iterator[Step]:

@@ -44,18 +44,35 @@ class Outward:
         `secret` is cut out of answers: providers repeat a key that they refuse, and reasons are kept and logged.
         """
         self._url = check_url(url, internal=internal)
+        self._anywhere = OutwardAnywhere(secret=secret, internal=internal)
+
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Reply | Refused | Ambiguous | Broken:
+        """Post JSON. `Refused`: nothing was written; `Ambiguous`: it was, and no whole answer came."""
+        return self._anywhere.post(self._url, body, {"Content-Type": "application/json", **headers}, TOTAL_SECONDS)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._anywhere.close()
+
+
+class OutwardAnywhere:
+    """The same to any URL that passed `check_url`. One thread at a time."""
+
+    def __init__(self, *, secret: str, internal: bool) -> None:
         self._secret = secret.encode()
         self._line = Line(internal=internal)
         self._pool: httpcore.ConnectionPool | None = None
 
-    def post(self, body: bytes, headers: Mapping[str, str]) -> Reply | Refused | Ambiguous | Broken:
-        """Post JSON. `Refused`: nothing was written; `Ambiguous`: it was, and no whole answer came."""
-        self._line.until = time.monotonic() + TOTAL_SECONDS
-        sent = {"Content-Type": "application/json", "User-Agent": "oracle", **headers}
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], seconds: float
+    ) -> Reply | Refused | Ambiguous | Broken:
+        """Post within so many seconds. `Refused`: nothing was written; `Ambiguous`: it was, and no whole answer."""
+        self._line.until = time.monotonic() + seconds
+        sent = {"User-Agent": "oracle", **headers}
         timeouts = {"connect": CONNECT_SECONDS, "read": TOTAL_SECONDS, "write": TOTAL_SECONDS, "pool": CONNECT_SECONDS}
         try:
             with self._open().stream(
-                "POST", self._url, headers=list(sent.items()), content=body, extensions={"timeout": timeouts}
+                "POST", url, headers=list(sent.items()), content=body, extensions={"timeout": timeouts}
             ) as answer:
                 return self._read(answer)
         except NotPublic:
@@ -79,7 +96,7 @@ class Outward:
             if len(body) == MAX_ANSWER:
                 break
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
-        return Reply(answer.status, headers, body.replace(self._secret, b"***"))
+        return Reply(answer.status, headers, body.replace(self._secret, b"***") if self._secret else body)
 
     def _open(self) -> httpcore.ConnectionPool:
         if self._pool is None:

@@ -30,6 +30,7 @@ from oracle_lib.storage.tables.experiments import assignments, experiments, rule
 from oracle_lib.storage.tables.intake import event_tails, tailed_events, tracking_plan
 from oracle_lib.storage.tables.models import checks, models, past_scores, predictions, value_forecasts
 from oracle_lib.storage.tables.operations import imports, insights, reports, run_requests
+from oracle_lib.storage.tables.push import push_subscriptions
 from oracle_lib.storage.tables.rules import rule_versions, rules, skips, user_tags
 from oracle_lib.storage.tables.segments import segment_changes, segment_counts, segments
 from oracle_lib.storage.tables.users import aliases, profile_changes, users
@@ -67,6 +68,7 @@ __all__ = [
     "past_scores",
     "predictions",
     "profile_changes",
+    "push_subscriptions",
     "rejected_events",
     "reports",
     "rule_effects",
