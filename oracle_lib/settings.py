@@ -3,6 +3,8 @@
 Each is an environment variable with the prefix `ORACLE_`. Bad values are refused at start with the variable's name.
 """
 
+import base64
+import binascii
 import os
 from datetime import date
 from functools import lru_cache
@@ -18,6 +20,8 @@ from oracle_lib.observe import catalogue
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _HOURS = r"^$|^([01]?\d|2[0-3])-([01]?\d|2[0-3])$"
+# How every public key on the curve P-256 begins, in base64.
+_P256_KEY = r"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"
 EventName = Annotated[str, StringConstraints(pattern=catalogue.NAME_PATTERN)]
 
 
@@ -126,6 +130,14 @@ class Settings(BaseSettings):
     sendgrid_url: str = Field(
         "https://api.sendgrid.com", description="Where SendGrid's API is; `https://api.eu.sendgrid.com` in the EU."
     )
+    resend_webhook_secret: SecretStr | None = Field(
+        None, description="What Resend signs its webhooks with, `whsec_...`. Unset: they are not taken."
+    )
+    sendgrid_webhook_key: str = Field(
+        "",
+        pattern=rf"^$|^{_P256_KEY}[A-Za-z0-9+/]{{86}}==$",
+        description="The verification key that SendGrid shows for its signed event webhook. Empty: it is not taken.",
+    )
     smtp_host: str = Field("", description="Name of the mail server for `smtp`.")
     smtp_port: int = Field(587, ge=1, le=65535, description="Its port: usually 587 with `starttls`, 465 with `tls`.")
     smtp_security: Literal["starttls", "tls", "none"] = Field(
@@ -145,6 +157,9 @@ class Settings(BaseSettings):
         description="Whether providers and webhooks may be at private addresses, other ports than 443 and over HTTP: "
         "for a product on the same network.",
     )
+    webhook_retention_days: int = Field(
+        90, ge=8, description="What providers' webhooks said is kept word for word this many days."
+    )
     remind_hours: int = Field(
         24, ge=1, description="People are reminded, once a day, of pending actions older than so."
     )
@@ -158,6 +173,17 @@ class Settings(BaseSettings):
             return ZoneInfo(name).key
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Berlin") from error
+
+    @field_validator("resend_webhook_secret")
+    @classmethod
+    def _is_base64(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is None or not secret.get_secret_value():
+            return None
+        try:
+            base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
+        except binascii.Error as error:
+            raise ValueError("it must be whsec_ and base64, as Resend shows it") from error
+        return secret
 
     @property
     def home_path(self) -> Path:
