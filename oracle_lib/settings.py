@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "",
         description="Where people reach this installation, `https://oracle.academy.example`: links in e-mails begin "
-        "so. Only `/unsubscribe/` needs to be open to everybody.",
+        "so. Only `/unsubscribe/` and `/api/oracle/webhooks/` need to be open to everybody.",
     )
     postal_address: str = Field("", description="The academy's postal address, which marketing e-mail has to show.")
     secret: SecretStr | None = Field(

@@ -36,7 +36,7 @@ from tests.guarantees.provider_told import Event, letters, send
 from tests.guarantees.receiver import Receiver, api
 from tests.providers.webhooks import RESEND_SECRET, SENDGRID_KEY, signed_by_resend, signed_by_sendgrid
 
-EVENTS, KILLS, SENDERS = (100_000, 10, 8) if FULL else (4_000, 2, 4)
+EVENTS, KILLS, SENDERS = (100_000, 10, 8) if FULL else (1_200, 2, 4)
 STRANGER = ec.generate_private_key(ec.SECP256R1())
 OTHER_SECRET = "whsec_" + base64.b64encode(b"some other 24 bytes .....").decode()
 pytestmark = pytest.mark.timeout(3_000)
@@ -275,7 +275,6 @@ def test_whatever_is_wrong_with_a_signature_is_answered_alike_and_nothing_is_kep
                 "",
                 "v1",
                 "v1,",
-                "v1 ",
                 "v2," + good[signature][3:],
                 "v1,%%%",
                 "%%%=",
