@@ -48,7 +48,9 @@ _ROOT = Path(__file__).parents[2]
 class Unreliable(Provider):
     """A provider on a bad day: of a hundred requests three are too many, four fall over and six answers get lost."""
 
-    chance = random.Random(7)
+    def __init__(self) -> None:
+        super().__init__()
+        self.chance = random.Random(7)
 
     def mishap(self) -> Mishap | None:
         drawn = self.chance.random()
