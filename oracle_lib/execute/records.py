@@ -142,12 +142,11 @@ def wire_state(action: Action) -> dict[str, object]:
 
 def _action(row: sa.Row) -> Action:
     values = row._asdict()
-    kinds, told, has_goal = set(values.pop("kinds")), values.pop("told"), values.pop("has_goal")
-    known = {"converted": has_goal} | dict.fromkeys(("opened", "clicked", "bounced", "complained"), told)
-    came = {
-        kind: True if kind in kinds else False if known.get(kind) else None for kind in Outcome.__dataclass_fields__
-    }
-    return Action(**values, outcome=Outcome(**came))
+    came, told, has_goal = values.pop("kinds"), values.pop("told"), values.pop("has_goal")
+    measured = {"converted": has_goal} | dict.fromkeys(("opened", "clicked", "bounced", "complained"), told)
+    known = {kind: False for kind, is_measured in measured.items() if is_measured}
+    known |= {kind: True for kind in came if kind in Outcome.__dataclass_fields__}
+    return Action(**values, outcome=Outcome(**known))
 
 
 def _one_of(name: str, value: str, words: tuple[str, ...]) -> str:

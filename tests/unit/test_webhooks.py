@@ -311,3 +311,12 @@ def test_bodies_are_forgotten_in_time_and_repeats_are_still_known(conn: Connecti
     row = conn.execute(sa.select(webhook_inbox)).one()
     assert (row.raw, row.user_agent, row.kind, row.action_id) == (None, None, "clicked", made)
     assert inbox.keep(conn, "resend", [one], now) == 0
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "yesterday", ""])
+def test_a_provider_whose_clock_is_wrong_stops_nothing(conn: Connection, now: datetime, at: str) -> None:
+    made = action(conn, now)
+    body = json.loads(resend_event("clicked", now, action_id=made)) | {"created_at": at}
+    tell(conn, now, json.dumps(body).encode(), resend_event("delivered", now - HOUR, action_id=made))
+    assert work(conn, now).worked_in == 2
+    assert (now - conn.scalars(sa.select(sa.func.min(webhook_inbox.c.at))).one()) <= timedelta(days=30)

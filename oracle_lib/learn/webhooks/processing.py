@@ -58,9 +58,11 @@ class WebhooksReport:
         return WebhooksReport(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
+# A provider's clock is not asked for more than the 30 days before the event came.
 _READ = sa.text("""
     UPDATE webhook_inbox i
-    SET kind = said.kind, at = LEAST(said.at, i.received_at), user_agent = said.user_agent, machine = said.machine,
+    SET kind = said.kind, at = GREATEST(LEAST(said.at, i.received_at), i.received_at - interval '30 days'),
+        user_agent = said.user_agent, machine = said.machine,
         provider_id = said.provider_id, action_id = COALESCE(named.id, known.id)
     FROM jsonb_to_recordset(CAST(:said AS jsonb)) AS said(id bigint, provider text, kind text, at timestamptz,
         action_id uuid, provider_id text, user_agent text, machine boolean)
