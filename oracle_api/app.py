@@ -49,6 +49,7 @@ from oracle_api.routes import (
     tracking_plan,
     unsubscribe,
     users,
+    webhooks,
     why_not,
 )
 from oracle_lib import settings as environment
@@ -86,7 +87,7 @@ _KEYED: tuple[APIRouter, ...] = (
     openapi.router,
     predictions.router,
 )
-_OPEN: tuple[APIRouter, ...] = (health.router, pages.router, unsubscribe.router, push.scripts)
+_OPEN: tuple[APIRouter, ...] = (health.router, pages.router, unsubscribe.router, push.scripts, webhooks.router)
 _POOL = 10
 # Nobody waits for an answer that long, and a page that is asked for again and again must not pile up.
 _STATEMENT_SECONDS = 30

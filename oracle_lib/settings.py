@@ -3,6 +3,8 @@
 Each is an environment variable with the prefix `ORACLE_`. Bad values are refused at start with the variable's name.
 """
 
+import base64
+import binascii
 import os
 from datetime import date
 from functools import lru_cache
@@ -18,6 +20,8 @@ from oracle_lib.observe import catalogue
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _HOURS = r"^$|^([01]?\d|2[0-3])-([01]?\d|2[0-3])$"
+# How every public key on the curve P-256 begins, in base64.
+_P256_KEY = r"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"
 EventName = Annotated[str, StringConstraints(pattern=catalogue.NAME_PATTERN)]
 
 
@@ -120,7 +124,7 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "",
         description="Where people reach this installation, `https://oracle.academy.example`: links in e-mails begin "
-        "so. Only `/unsubscribe/` needs to be open to everybody.",
+        "so. Only `/unsubscribe/` and `/api/oracle/webhooks/` need to be open to everybody.",
     )
     postal_address: str = Field("", description="The academy's postal address, which marketing e-mail has to show.")
     secret: SecretStr | None = Field(
@@ -133,6 +137,14 @@ class Settings(BaseSettings):
     sendgrid_api_key: SecretStr | None = Field(None, description="Key of SendGrid, `SG....`.")
     sendgrid_url: str = Field(
         "https://api.sendgrid.com", description="Where SendGrid's API is; `https://api.eu.sendgrid.com` in the EU."
+    )
+    resend_webhook_secret: SecretStr | None = Field(
+        None, description="What Resend signs its webhooks with, `whsec_...`. Unset: they are not taken."
+    )
+    sendgrid_webhook_key: str = Field(
+        "",
+        pattern=rf"^$|^{_P256_KEY}[A-Za-z0-9+/]{{86}}==$",
+        description="The verification key that SendGrid shows for its signed event webhook. Empty: it is not taken.",
     )
     smtp_host: str = Field("", description="Name of the mail server for `smtp`.")
     smtp_port: int = Field(587, ge=1, le=65535, description="Its port: usually 587 with `starttls`, 465 with `tls`.")
@@ -171,6 +183,9 @@ class Settings(BaseSettings):
         description="Whether providers and webhooks may be at private addresses, other ports than 443 and over HTTP: "
         "for a product on the same network.",
     )
+    webhook_retention_days: int = Field(
+        90, ge=8, description="What providers' webhooks said is kept word for word this many days."
+    )
     remind_hours: int = Field(
         24, ge=1, description="People are reminded, once a day, of pending actions older than so."
     )
@@ -184,6 +199,17 @@ class Settings(BaseSettings):
             return ZoneInfo(name).key
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Berlin") from error
+
+    @field_validator("resend_webhook_secret")
+    @classmethod
+    def _is_base64(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is None or not secret.get_secret_value():
+            return None
+        try:
+            base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
+        except binascii.Error as error:
+            raise ValueError("it must be whsec_ and base64, as Resend shows it") from error
+        return secret
 
     def __hash__(self) -> int:
         """Return the same for equal settings, dictionaries among them: what is composed for them can be kept."""

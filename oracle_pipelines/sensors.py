@@ -77,6 +77,16 @@ def pending_approvals(_context: dg.SensorEvaluationContext, database: Database) 
     return dg.SkipReason(f"Expired {report.expired}, approved by policy {report.approved}.")
 
 
+@dg.sensor(job=jobs.react, minimum_interval_seconds=EVERY_LOOK, default_status=RUNNING)
+def provider_webhooks(_context: dg.SensorEvaluationContext, database: Database) -> dg.SkipReason:
+    """What e-mail providers told: who is written to no more, what became of messages in doubt, who opened what."""
+    report = stages.work_in_webhooks(database.store, clock.now(), settings.get())
+    return dg.SkipReason(
+        f"Events worked in {report.worked_in}, waiting {report.waiting}; actions settled {report.settled},"
+        f" users suppressed {report.suppressed}."
+    )
+
+
 @dg.sensor(jobs=jobs.JOBS, minimum_interval_seconds=EVERY_LOOK, default_status=RUNNING)
 def run_requests(context: dg.SensorEvaluationContext, database: Database) -> list[dg.RunRequest] | dg.SkipReason:
     """What the panel or the API asked for is started, and what became of it is written back."""
@@ -105,4 +115,4 @@ def _runs_of(instance: dg.DagsterInstance, asked: Collection[requests.Asked]) ->
     return {UUID(run.tags[requests.TAG]): requests.Started(run.run_id, run.status.value) for run in reversed(found)}
 
 
-SENSORS = [new_events, approved_actions, pending_approvals, run_requests, run_failure]
+SENSORS = [new_events, approved_actions, pending_approvals, provider_webhooks, run_requests, run_failure]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 import structlog
 from sqlalchemy import Connection
@@ -22,12 +21,10 @@ from sqlalchemy.dialects.postgresql import insert
 from oracle_lib.decide import content, guardrails
 from oracle_lib.decide.guardrails import Limits, No
 from oracle_lib.errors import Conflict
-from oracle_lib.execute import claims, inbox, messages, records, unsubscribe_links
+from oracle_lib.execute import claims, inbox, messages, own_events, records, unsubscribe_links
 from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Channel, Delivered, Message, Refused, installed
 from oracle_lib.execute.claims import MAX_ATTEMPTS, Claim
-from oracle_lib.observe.batch import Door
-from oracle_lib.observe.ingest import ingest
-from oracle_lib.observe.wire import Limits as WireLimits
+from oracle_lib.execute.own_events import Happened
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import actions, skips
@@ -215,7 +212,8 @@ class _Worker:
                     return "dropped"
                 if mine.action_type == "dm":
                     inbox.keep(conn, mine, idempotency_key(self.settings, mine.id))
-                self._tell(conn, mine)
+                happened = Happened(mine.id, f"{mine.action_type}_sent", conn.scalars(sa.select(sa.func.now())).one())
+                own_events.add(conn, [happened], settings=self.settings, now=happened.at)
                 return "executed"
             case Refused(reason, permanent, retry_after):
                 # An earlier try under the same key may have arrived: giving up then says that nobody knows.
@@ -243,21 +241,6 @@ class _Worker:
         if not done:
             return "dropped"
         return "retried" if status == "approved" else status
-
-    def _tell(self, conn: Connection, mine: Claim) -> None:
-        """Put the delivery among the user's events: `email_sent`, `dm_sent` and the rest."""
-        facts: dict[str, object] = {"actionId": str(mine.id), "template": mine.template, "subject": mine.subject}
-        if mine.action_type == "email":
-            facts["emailId"] = str(mine.id)
-        event = {
-            "userId": mine.user_id,
-            "event": f"{mine.action_type}_sent",
-            "source": "oracle",
-            "messageId": f"oracle/action/{mine.id}/sent",
-            "metadata": {name: value for name, value in facts.items() if value is not None},
-        }
-        door = Door(source="oracle", limits=WireLimits(currency=self.settings.currency, internal=True))
-        ingest(conn, [msgspec.json.encode(event)], door=door, received_at=conn.scalars(sa.select(sa.func.now())).one())
 
 
 def _not_ready(standing: records.Action) -> Conflict:

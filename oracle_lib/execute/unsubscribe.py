@@ -18,15 +18,13 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.errors import NotFound
-from oracle_lib.execute.history import record
+from oracle_lib.execute import suppressing
+from oracle_lib.execute.suppressing import Suppression
 from oracle_lib.observe import identities
-from oracle_lib.storage.locks import lock
 from oracle_lib.storage.tables import actions, audit_log, outcomes, suppressions
 
 PAUSE = timedelta(days=30)
 _ACTOR = "recipient"
-# Where what waits may go: nobody has seen a pending action's words yet, an approved one is taken back.
-_ENDS = {"pending": "rejected", "approved": "cancelled"}
 
 
 class Wish(StrEnum):
@@ -92,18 +90,21 @@ def ask(conn: Connection, who: Recipient, wish: Wish, now: datetime) -> Standing
 
     Waits for an executor that is asking the guardrails about the same user.
     """
-    lock(conn, f"user:{who.user_id}")
+    suppressing.hold(conn, [who.user_id])
     stands = standing(conn, who, now)
     if stands is None or (wish is Wish.NO_MORE and stands.until is not None):
         stands = Standing(wish.value, now + PAUSE if wish is Wish.PAUSE else None, theirs=True)
-        _suppress(conn, who, stands, now)
-    _end_what_waits(conn, who, stands, now)
+        suppressing.suppress(conn, [_suppression(who, stands, now)], actor=_ACTOR, now=now)
+        if wish is Wish.NO_MORE:
+            came = {"action_id": who.action_id, "kind": "unsubscribed", "at": now, "user_id": who.user_id}
+            conn.execute(insert(outcomes).values(came).on_conflict_do_nothing())
+    suppressing.end_what_waits(conn, [_suppression(who, stands, now)], actor=_ACTOR, now=now)
     return stands
 
 
 def want_again(conn: Connection, who: Recipient, now: datetime) -> Standing | None:
     """Take back what the recipient asked for on the channel and return what holds then; None: they get marketing."""
-    lock(conn, f"user:{who.user_id}")
+    suppressing.hold(conn, [who.user_id])
     asked_for = sa.delete(suppressions).where(
         suppressions.c.user_id == who.user_id,
         suppressions.c.channel == who.channel,
@@ -116,42 +117,5 @@ def want_again(conn: Connection, who: Recipient, now: datetime) -> Standing | No
     return standing(conn, who, now)
 
 
-def _suppress(conn: Connection, who: Recipient, stands: Standing, now: datetime) -> None:
-    values = {"reason": stands.reason, "at": now, "until": stands.until}
-    conn.execute(
-        insert(suppressions)
-        .values(user_id=who.user_id, channel=who.channel, **values)
-        .on_conflict_do_update(index_elements=["user_id", "channel"], set_=values)
-    )
-    until = None if stands.until is None else stands.until.isoformat()
-    detail = {"channel": who.channel, "action": str(who.action_id), "until": until}
-    row = {"at": now, "actor": _ACTOR, "verb": f"user.{stands.reason}", "subject": f"user:{who.user_id}"}
-    conn.execute(sa.insert(audit_log).values({**row, "detail": detail}))
-    if stands.until is None:
-        came = {"action_id": who.action_id, "kind": "unsubscribed", "at": now, "user_id": who.user_id}
-        conn.execute(insert(outcomes).values(came).on_conflict_do_nothing())
-
-
-def _end_what_waits(conn: Connection, who: Recipient, stands: Standing, now: datetime) -> None:
-    """End the marketing actions that wait for the user on the channel and would go out while this holds.
-
-    What went to a provider before is left to the executor, who says `unknown` of it: it may have arrived.
-    """
-    during = sa.true() if stands.until is None else sa.func.coalesce(actions.c.scheduled_at, now) < stands.until
-    waits = sa.and_(
-        actions.c.user_id == who.user_id,
-        actions.c.action_type == who.channel,
-        actions.c.message_class == "marketing",
-        actions.c.first_attempt_at.is_(None),
-        during,
-    )
-    for old, new in _ENDS.items():
-        waiting = sa.select(actions.c.id).where(waits, actions.c.status == old)
-        ended = (
-            sa.update(actions)
-            .where(actions.c.id.in_(waiting.order_by(actions.c.id).with_for_update()), actions.c.status == old)
-            .values(status=new, reason=stands.reason, updated_at=now)
-            .returning(actions.c.id)
-        )
-        ids = list(conn.execute(ended).scalars())
-        record(conn, ids, new, actor=_ACTOR, old=old, new=new, reason=stands.reason, at=now)
+def _suppression(who: Recipient, stands: Standing, now: datetime) -> Suppression:
+    return Suppression(who.user_id, who.channel, who.action_id, stands.reason, at=now, until=stands.until)

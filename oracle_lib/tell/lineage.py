@@ -160,4 +160,4 @@ def _outcomes(conn: Connection, action_id: UUID) -> Iterator[Step]:
     for one in conn.execute(came):
         reference = f"event:{one.message_id}" if one.message_id else f"outcome:{action_id}/{one.kind}"
         detail = f"Amount {one.amount}." if one.amount is not None else ""
-        yield Step("outcome", one.at, one.kind.capitalize(), detail, reference)
+        yield Step("outcome", one.at, one.kind.replace("_", " ").capitalize(), detail, reference)

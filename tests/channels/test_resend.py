@@ -39,6 +39,7 @@ def test_the_letter_is_what_resend_asks_for(channel: Resend, provider: ResendPro
             "subject": "Welcome back",
             "text": TEXT,
             "html": HTML,
+            "tags": [{"name": "action", "value": str(message().action_id)}],
         }
     ]
     [request] = provider.requests

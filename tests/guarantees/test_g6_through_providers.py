@@ -1,9 +1,11 @@
 """G6 as far as providers carry it: Resend delivers each letter once, SendGrid at most once, whatever happens.
 
-Executors are killed, answers get lost, providers are busy or fall over. Controls: a provider without keys that is tried
+Executors are killed, answers get lost, providers are busy or fall over; what SendGrid left in doubt its webhooks settle
+(test X3). Controls: a provider without keys that is tried
 again, and one that has forgotten its keys, send twice.
 """
 
+import json
 import os
 import random
 import subprocess
@@ -19,12 +21,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from oracle_lib import clock, stages
 from oracle_lib.execute import approvals, executor
 from oracle_lib.execute.approvals import Draft
 from oracle_lib.execute.channels import Channel
 from oracle_lib.execute.channels.letter import Sender
 from oracle_lib.execute.channels.resend import Resend
 from oracle_lib.execute.channels.sendgrid import SendGrid
+from oracle_lib.learn.webhooks import inbox
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import actions, users
@@ -32,6 +36,7 @@ from tests.conftest import FULL
 from tests.providers import resend, sendgrid
 from tests.providers.resend import ResendProvider
 from tests.providers.sendgrid import SendGridProvider
+from tests.providers.webhooks import sendgrid_event
 from tests.providers.wire import Lost, Mishap, Provider, Says, serving
 
 SETTINGS = Settings(environment="test", public_url="https://oracle.academy.example")
@@ -43,7 +48,9 @@ _ROOT = Path(__file__).parents[2]
 class Unreliable(Provider):
     """A provider on a bad day: of a hundred requests three are too many, four fall over and six answers get lost."""
 
-    chance = random.Random(7)
+    def __init__(self) -> None:
+        super().__init__()
+        self.chance = random.Random(7)
 
     def mishap(self) -> Mishap | None:
         drawn = self.chance.random()
@@ -177,6 +184,35 @@ def test_sendgrid_never_sends_twice_and_what_is_in_doubt_waits_for_a_person(
     sent = reached(bad_sendgrid)
     assert set(sent.values()) == {1}
     assert executed < set(sent), "some of those in doubt did arrive"
+
+
+def tell(store: Store, provider: SendGridProvider) -> None:
+    """Post what SendGrid tells of each letter that it took."""
+    letters: list[dict[str, Any]] = provider.sent
+    keys = [letter["personalizations"][0]["custom_args"]["action"] for letter in letters]
+    at = clock.now()
+    told = [sendgrid_event(f"e-{key}", "delivered", at, action=key) for key in keys]
+    with store.transaction() as conn:
+        inbox.keep(conn, "sendgrid", inbox.split(json.dumps(told).encode()), at)
+    stages.work_in_webhooks(store, at, SETTINGS)
+
+
+def test_what_sendgrid_took_is_executed_once_its_webhooks_came_and_the_rest_waits_for_a_person(
+    store: Store, now: datetime, bad_sendgrid: UnreliableSendGrid
+) -> None:
+    approved(store, now, LETTERS)
+    with closing(SendGrid(sendgrid.KEY, SENDER, url=bad_sendgrid.url, internal=True)) as channel:
+        run_to_the_end(store, channel)
+        in_doubt = states(store)["unknown"]
+        tell(store, bad_sendgrid)
+        run_to_the_end(store, channel)
+    sent = reached(bad_sendgrid)
+    assert set(sent.values()) == {1}
+    assert states(store) == {"executed": len(sent), "unknown": LETTERS - len(sent)}
+    assert 0 < states(store)["unknown"] < in_doubt, "some of those in doubt did arrive, some did not"
+    with store.transaction() as conn:
+        said = sa.select(users.c.email).join(actions, actions.c.user_id == users.c.id)
+        assert set(conn.execute(said.where(actions.c.status == "executed")).scalars()) == set(sent)
 
 
 def test_control_a_provider_without_keys_that_is_tried_again_sends_twice(

@@ -5,6 +5,7 @@ decides. The library `resend` opens a connection for every message; this speaks 
 """
 
 from datetime import timedelta
+from uuid import UUID
 
 import msgspec
 
@@ -31,7 +32,7 @@ class Resend:
         letter = compose(message, self._sender)
         if isinstance(letter, Refused):
             return letter
-        reply = self._out.post(_body(letter), {**self._headers, "Idempotency-Key": key})
+        reply = self._out.post(_body(letter, message.action_id), {**self._headers, "Idempotency-Key": key})
         return _answer(reply) if isinstance(reply, Reply) else reply
 
     def close(self) -> None:
@@ -66,12 +67,14 @@ def _read(body: bytes) -> _Said:
         return _Said()
 
 
-def _body(letter: Letter) -> bytes:
+def _body(letter: Letter, action_id: UUID) -> bytes:
     body: dict[str, object] = {
         "from": str(letter.sender),
         "to": [letter.to],
         "subject": letter.subject,
         "text": letter.text,
         "html": letter.html,
+        # Webhooks bring it back, also of a letter whose answer was lost.
+        "tags": [{"name": "action", "value": str(action_id)}],
     }
     return msgspec.json.encode({**body, "headers": letter.headers} if letter.headers else body)

@@ -34,6 +34,7 @@ from oracle_lib.storage.tables.push import push_subscriptions
 from oracle_lib.storage.tables.rules import rule_versions, rules, skips, user_tags
 from oracle_lib.storage.tables.segments import segment_changes, segment_counts, segments
 from oracle_lib.storage.tables.users import aliases, profile_changes, users
+from oracle_lib.storage.tables.webhooks import webhook_inbox
 
 __all__ = [
     "ACTION_STATUSES",
@@ -92,4 +93,5 @@ __all__ = [
     "users",
     "value_forecasts",
     "watermarks",
+    "webhook_inbox",
 ]

@@ -175,7 +175,8 @@ outcomes = sa.Table(
     sa.Column("amount", sa.Numeric(12, 2)),
     moment("recorded_at", default_now=True),
     sa.CheckConstraint(
-        "kind IN ('delivered', 'opened', 'clicked', 'replied', 'converted', 'bounced', 'complained', 'unsubscribed')",
+        "kind IN ('delivered', 'opened', 'clicked', 'replied', 'converted', 'bounced', 'complained', 'unsubscribed',"
+        " 'dropped', 'machine_opened', 'machine_clicked')",
         name="kind",
     ),
 )
