@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     propose_next_best: bool = Field(
         False, description="Whether the daily run also proposes the next best action to users for whom nothing waits."
     )
+    senders: int = Field(16, ge=1, le=64, description="How many messages an executor sends at once.")
     lease_seconds: int = Field(60, ge=5, description="How long a claimed action belongs to its executor.")
     first_day: date = Field(date(2012, 1, 1), description="The first day that can be computed; nothing older is.")
     email_channel: Literal["outbox", "resend", "smtp", "sendgrid"] = Field(
