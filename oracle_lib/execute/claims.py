@@ -48,6 +48,8 @@ class Claim:
     tried_for: timedelta | None
     channel: str | None
     message_class: str
+    rule_id: UUID | None
+    rule_version: int | None
 
 
 Became = Literal["executed", "retried", "held", "failed", "skipped", "unknown"]
@@ -131,6 +133,8 @@ def claim(conn: Connection, which: ColumnElement[bool], *, owner: str, lease: ti
             (_NOW - actions.c.first_attempt_at).label("tried_for"),
             actions.c.channel,
             actions.c.message_class,
+            actions.c.rule_id,
+            actions.c.rule_version,
             actions.c.priority,
             sa.literal_column("old.status").label("was"),
         )
@@ -138,7 +142,7 @@ def claim(conn: Connection, which: ColumnElement[bool], *, owner: str, lease: ti
     rows = sorted(conn.execute(taken), key=lambda row: (-row.priority, row.id))
     for was in ("approved", "executing"):
         record(conn, [row.id for row in rows if row.was == was], "claimed", actor=owner, old=was, new="executing")
-    return [Claim(*row[:13]) for row in rows]
+    return [Claim(*row[:15]) for row in rows]
 
 
 def set_aside_lost(conn: Connection, safe_channels: list[str], *, owner: str) -> int:

@@ -50,6 +50,8 @@ _log = structlog.get_logger(__name__)
 STEPS = ("after_claim", "before_send", "after_send_before_commit", "after_commit")
 Step = Callable[[str], None]
 
+# Answers that come so soon after the first are written down together.
+_GATHERED_SECONDS = 0.01
 # A pause up to so long is waited out with the messages in hand; for a longer one they are put back.
 _WAITED_OUT = timedelta(seconds=2)
 
@@ -175,7 +177,8 @@ class _Crew:
                     self._start(pool, batch)
                 opens_in = min((self._limits.opens_in(self._channel(mine).name) for mine in self.waiting), default=0)
                 if self._flying:
-                    self._finish(wait(self._flying, opens_in or None, FIRST_COMPLETED).done)
+                    wait(self._flying, opens_in or None, FIRST_COMPLETED)
+                    self._finish(wait(self._flying, _GATHERED_SECONDS).done)
                 else:
                     sleep(opens_in)
 

@@ -8,6 +8,7 @@ lost answer leaves the action `unknown`.
 import re
 import smtplib
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Broken, Deli
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 20.0
+# Servers take few at once from one place; Google and Microsoft some ten to twenty.
+MOST_CONNECTIONS = 8
 _LINES_WITH_A_DOT = re.compile(rb"(?m)^\.")
 
 
@@ -36,7 +39,7 @@ class Server:
 
 
 class Smtp:
-    """Hands letters to one SMTP server over connections that are kept, one for each thread that sends at the time."""
+    """Hands letters to one SMTP server over a few connections that are kept."""
 
     name = "smtp"
     idempotent = False
@@ -52,16 +55,24 @@ class Smtp:
         self._trusted = trusted
         # Appending and popping are atomic.
         self._idle: list[smtplib.SMTP] = []
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
 
     def deliver(self, message: Message, key: str) -> Answer:
         """Send the message as an e-mail."""
         letter = compose(message, self._sender)
         if isinstance(letter, Refused):
             return letter
-        until = time.monotonic() + TOTAL_SECONDS
+        if not self._free.acquire(timeout=TOTAL_SECONDS):
+            return Refused("no connection: all are busy", permanent=False)
+        try:
+            return self._send(letter, message.action_id, time.monotonic() + TOTAL_SECONDS)
+        finally:
+            self._free.release()
+
+    def _send(self, letter: Letter, action_id: UUID, until: float) -> Answer:
         try:
             with self._connection(until) as server:
-                return self._hand_in(server, letter, message.action_id, until)
+                return self._hand_in(server, letter, action_id, until)
         except smtplib.SMTPNotSupportedError as error:
             answer: Answer = Broken(f"the server cannot do what the settings ask: {error}")
         except ssl.SSLCertVerificationError as error:
