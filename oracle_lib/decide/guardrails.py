@@ -14,6 +14,8 @@ sending. Every no becomes a row in `skips`. Reasons, in the order they are asked
 What is about to be sent may also have to wait, and is then asked again:
 
     stopped        sending is stopped, at all or on this channel        quiet_hours    it is night where the user is
+    rule_paused    its rule's messages bounced or were complained about, and it was paused for that
+    hourly_cap, slow_start    too many for this hour, on the channel or of the rule (`execute/pacing.py`)
 
 A transactional message needs no consent, counts for no cap, and goes out at night and to those who unsubscribed or
 paused. An alert goes to the team: it is only asked about tests and stops. What a person wrote by hand is theirs to
@@ -40,6 +42,8 @@ from oracle_lib.storage.tables import actions, rules, sending_stops, skips, supp
 
 # What rings or lights up where the user is.
 _WAKES = ("email", "dm", "push")
+# Who pauses a rule whose messages bounce or are complained about (`execute/reputation.py`).
+REPUTATION = "reputation"
 # How long an action waits before it is asked again whether sending is still stopped.
 _LOOK_AGAIN = timedelta(seconds=30)
 
@@ -146,6 +150,7 @@ def _asked_again(limits: Limits, reaches_people: bool) -> sa.Select:
             actions.c.message_class,
             rules.c.cooldown,
             rules.c.max_per_user,
+            rules.c.paused_by,
         )
         .join_from(actions, rules, rules.c.id == actions.c.rule_id, isouter=True)
         .where(_ASKED)
@@ -158,8 +163,9 @@ def _asked_again(limits: Limits, reaches_people: bool) -> sa.Select:
     )
     night = _quiet_until(about, limits)
     stop = stopped(about.c.action_type)
-    wait = sa.case((stop, "stopped"), (night.is_not(None), "quiet_hours"), else_=sa.null())
-    until = sa.case((stop, sa.func.now() + _LOOK_AGAIN), else_=night)
+    harmful = about.c.paused_by == REPUTATION
+    wait = sa.case((stop, "stopped"), (harmful, "rule_paused"), (night.is_not(None), "quiet_hours"), else_=sa.null())
+    until = sa.case((sa.or_(stop, harmful), sa.func.now() + _LOOK_AGAIN), else_=night)
     answers = sa.select(about.c.id, verdict.label("reason"), wait.label("wait"), until.label("until")).subquery()
     return sa.select(answers).where(sa.or_(answers.c.reason.is_not(None), answers.c.wait.is_not(None)))
 

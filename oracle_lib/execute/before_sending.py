@@ -17,9 +17,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.decide import content, guardrails
 from oracle_lib.decide.guardrails import Limits, No
-from oracle_lib.execute import claims, unsubscribe_links
+from oracle_lib.execute import claims, pacing, unsubscribe_links
 from oracle_lib.execute.channels import Channel, Message
 from oracle_lib.execute.claims import Claim, End
+from oracle_lib.execute.pacing import Pacing
 from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import actions, skips, users
 
@@ -40,6 +41,7 @@ class Preparation:
         self._channels = channels
         self._owner = owner
         self._limits = Limits.of(settings)
+        self._pacing = Pacing.of(settings)
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._link_key: bytes | None = None
 
@@ -72,7 +74,7 @@ class Preparation:
         for reaches_people in (True, False):
             asked = [m.id for m in batch if self._channels[m.action_type].reaches_people is reaches_people]
             noes |= guardrails.check_actions(conn, asked, limits=self._limits, reaches_people=reaches_people)
-        return noes
+        return noes | pacing.hold_back(conn, [mine for mine in batch if mine.id not in noes], self._pacing)
 
     def _messages(self, conn: Connection, batch: Sequence[Claim]) -> list[tuple[Claim, Message]]:
         """Compose what channels are handed, with the address that an e-mail goes to now and its way out."""
