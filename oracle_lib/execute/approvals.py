@@ -25,6 +25,7 @@ from sqlalchemy.dialects import postgresql as pg
 from oracle_lib.decide import content
 from oracle_lib.decide.definition import ADDRESSES
 from oracle_lib.errors import Conflict, Invalid, NotFound
+from oracle_lib.execute import best_time
 from oracle_lib.execute.history import record
 from oracle_lib.execute.records import Action, get, wire_state
 from oracle_lib.storage.tables import ACTION_TYPES, actions, audit_log, rules, users
@@ -100,15 +101,18 @@ def approve(conn: Connection, action_id: UUID, *, actor: str, now: datetime, see
     """Approve a pending action: freeze what will be sent. It does not expire before its expiry has run once more."""
     standing = _standing(conn, action_id, ("pending",), seen, "approved")
     sealed = _payload(standing, standing.subject, standing.content)
+    best = sa.select(best_time.next_moment(now)).where(actions.c.id == action_id)
+    scheduled_at = standing.scheduled_at or conn.scalar(best)
     waits = None
     if standing.expires_at is not None:
-        due = max(now, standing.scheduled_at or now)
+        due = max(now, scheduled_at or now)
         waits = due + (standing.expires_at - max(standing.created_at, standing.scheduled_at or standing.created_at))
     changed = {
         "approved_by": actor,
         "approved_at": now,
         "approved_hash": standing.content_hash,
         "payload": sealed,
+        "scheduled_at": scheduled_at,
         "expires_at": waits,
     }
     return _move(conn, standing, "approved", changed, actor=actor, now=now, seen=seen)
@@ -256,6 +260,7 @@ def approve_by_policy(conn: Connection, now: datetime) -> int:
             approved_at=now,
             approved_hash=actions.c.content_hash,
             payload=frozen.c.payload,
+            scheduled_at=sa.func.coalesce(actions.c.scheduled_at, best_time.next_moment(now)),
             updated_at=now,
         )
         .returning(actions.c.id)
