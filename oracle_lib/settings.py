@@ -91,6 +91,15 @@ class Settings(BaseSettings):
     channel_caps: dict[Literal["email", "dm", "push", "post"], dict[Literal["day", "week"], PositiveInt]] = Field(
         {}, description='The same for single channels, as JSON: `{"email": {"day": 1, "week": 3}}`.'
     )
+    hourly_caps: dict[Literal["email", "dm", "push", "post"], PositiveInt] = Field(
+        {}, description='A channel sends at most so many marketing messages in any hour, as JSON: `{"email": 5000}`.'
+    )
+    slow_start: int | None = Field(
+        1000,
+        ge=1,
+        description="A new version of a rule sends at most so many messages in the hour of its first, and twice as "
+        "many in each hour after. Empty: all at once.",
+    )
     quiet_hours: str = Field(
         "21-8",
         pattern=_HOURS,
@@ -103,6 +112,7 @@ class Settings(BaseSettings):
     propose_next_best: bool = Field(
         False, description="Whether the daily run also proposes the next best action to users for whom nothing waits."
     )
+    senders: int = Field(32, ge=1, le=128, description="How many messages an executor sends at once.")
     lease_seconds: int = Field(60, ge=5, description="How long a claimed action belongs to its executor.")
     first_day: date = Field(date(2012, 1, 1), description="The first day that can be computed; nothing older is.")
     email_channel: Literal["outbox", "resend", "smtp", "sendgrid"] = Field(

@@ -190,7 +190,16 @@ def deliver(store: Store, settings: Settings, owner: str) -> ExecuteReport:
     """Send what is approved and due. `owner` names the process in the lease."""
     from oracle_lib.execute import executor
 
+    protect_reputation(store)
     return executor.run_due(store, settings=settings, owner=owner, limit=SEND_AT_ONCE)
+
+
+def protect_reputation(store: Store) -> list[str]:
+    """Pause rules and stop channels whose messages bounce or are complained about; return what and why."""
+    from oracle_lib.execute import reputation
+
+    with store.transaction() as conn:
+        return reputation.protect(conn)
 
 
 def attribute(store: Store, now: datetime, settings: Settings) -> OutcomesReport:

@@ -70,6 +70,8 @@ def approved_actions(context: dg.SensorEvaluationContext, database: Database) ->
 @dg.sensor(job=jobs.execute, minimum_interval_seconds=60, default_status=RUNNING)
 def pending_approvals(_context: dg.SensorEvaluationContext, database: Database) -> dg.SkipReason:
     """What waits for a person: expired when its time is over, approved where a policy may, reminded of once a day."""
+    for stopped in stages.protect_reputation(database.store):
+        alert(settings.get(), "Messages harm the sender's name", {"stopped": stopped})
     report = stages.tend_pending(database.store, clock.now(), settings.get())
     if report.reminder is not None:
         facts = {"waiting": report.reminder.actions, "oldest since": report.reminder.oldest.isoformat()}

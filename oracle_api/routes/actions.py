@@ -119,7 +119,7 @@ def move(
     answer: MoveIn,
 ) -> ActionOut:
     """Approve or reject an action, take an approval back, cancel it, or say that it was done by hand."""
-    plan = answers.plan(_answer(answer, settings), actor=_actor(caller), now=now)
+    plan = answers.plan(conn, _answer(answer, settings), actor=_actor(caller), now=now)
     moved = moves.make_one(conn, action_id, _seen(answer), plan, actor=_actor(caller), now=now)
     return ActionOut.model_validate(moved)
 
@@ -136,7 +136,7 @@ def move_many(
     asked = {item.id: _seen(item) for item in answer.items}
     if len(asked) < len(answer.items):
         raise Invalid("`items` names an action twice; name each once.", field="items", code="repeated")
-    plan = answers.plan(_answer(answer, settings), actor=_actor(caller), now=now)
+    plan = answers.plan(conn, _answer(answer, settings), actor=_actor(caller), now=now)
     made = moves.make(conn, asked, plan, actor=_actor(caller), now=now)
     results = [_result(action_id, became) for action_id, became in made.items()]
     return AnswersOut(moved=sum(one.result == "moved" for one in results), results=results)

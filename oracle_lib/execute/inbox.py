@@ -4,20 +4,20 @@ Every DM that a channel took is in it, whichever channel that was. The first rea
 `dm_read`, once, from which its outcome `opened` follows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.errors import NotFound
+from oracle_lib.execute import own_events
+from oracle_lib.execute.channels import idempotency_key
 from oracle_lib.execute.claims import Claim
-from oracle_lib.observe.batch import Door
-from oracle_lib.observe.ingest import ingest
-from oracle_lib.observe.wire import Limits as WireLimits
+from oracle_lib.execute.own_events import Happened
 from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import messages
 
@@ -60,25 +60,29 @@ def read(conn: Connection, user_id: str, message_id: UUID, *, settings: Settings
     first = sa.update(messages).where(this, messages.c.read_at.is_(None)).values(read_at=now)
     action_id = conn.scalar(first.returning(messages.c.action_id))
     if action_id is not None:
-        _tell(conn, user_id, action_id, settings, now)
+        own_events.add(conn, [Happened(action_id, "dm_read", now)], settings=settings, now=now)
     row = conn.execute(sa.select(*_MESSAGE).where(this)).one_or_none()
     if row is None:
         raise NotFound(f"There is no message {message_id} of user {user_id!r}.")
     return InboxMessage(*row)
 
 
-def keep(conn: Connection, sent: Claim, key: str) -> None:
-    """Put a DM that was delivered under `key` into the user's inbox, unless the channel that took it has done so."""
-    values = {
-        "action_id": sent.id,
-        "user_id": sent.user_id,
-        "action_type": sent.action_type,
-        "idempotency_key": key,
-        "subject": sent.subject,
-        "content": sent.content,
-        "payload": sent.payload,
-    }
-    conn.execute(insert(messages).values(values).on_conflict_do_nothing())
+def keep(conn: Connection, delivered: Sequence[Claim], environment: str) -> None:
+    """Put DMs that were delivered into their users' inboxes, unless the channel that took them has done so."""
+    rows = [
+        {
+            "action_id": sent.id,
+            "user_id": sent.user_id,
+            "action_type": sent.action_type,
+            "idempotency_key": idempotency_key(environment, sent.id),
+            "subject": sent.subject,
+            "content": sent.content,
+            "payload": sent.payload,
+        }
+        for sent in delivered
+    ]
+    if rows:
+        conn.execute(insert(messages).on_conflict_do_nothing(), rows)
 
 
 _MESSAGE = tuple(messages.c[name] for name in InboxMessage.__dataclass_fields__)
@@ -86,15 +90,3 @@ _MESSAGE = tuple(messages.c[name] for name in InboxMessage.__dataclass_fields__)
 
 def _theirs(user_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(messages.c.user_id == user_id, messages.c.action_type == "dm")
-
-
-def _tell(conn: Connection, user_id: str, action_id: UUID, settings: Settings, now: datetime) -> None:
-    event = {
-        "userId": user_id,
-        "event": "dm_read",
-        "source": "oracle",
-        "messageId": f"oracle/action/{action_id}/read",
-        "metadata": {"actionId": str(action_id)},
-    }
-    door = Door(source="oracle", limits=WireLimits(currency=settings.currency, internal=True))
-    ingest(conn, [msgspec.json.encode(event)], door=door, received_at=now)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.decide import content
 from oracle_lib.errors import Invalid, Limited, Permanent
-from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Delivered, Message, Refused, installed
+from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Delivered, Message, Refused, installed, protocol
 from oracle_lib.execute.channels.letter import plain_address
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
@@ -123,7 +123,7 @@ def _words(answer: Answer, channel: str) -> str:
             return f"Taken, under the id {provider_id}."
         case Refused(reason, permanent=True):
             return f"Refused: {reason}."
-        case Refused(reason):
+        case Refused(reason) | protocol.Limited(reason):
             return f"Refused for now: {reason}."
         case Ambiguous(reason):
             return f"No answer, so it may have arrived: {reason}."

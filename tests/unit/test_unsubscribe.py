@@ -139,7 +139,7 @@ def test_unsubscribing_is_about_marketing_a_bounce_and_a_complaint_about_everyth
     action_id = email(conn, ada, now, kind=kind)
     conn.execute(sa.insert(suppressions).values(user_id=ada, channel="email", reason=reason, at=now))
     limits = Limits.of(Settings(environment="staging"))
-    no = guardrails.check_action(conn, action_id, limits=limits, reaches_people=False)
+    no = guardrails.check_actions(conn, [action_id], limits=limits, reaches_people=False).get(action_id)
     assert (no.reason if no else None) == refused
 
 

@@ -7,6 +7,7 @@ can be filled in for anybody.
 from oracle_lib.decide.definition.model import (
     ADDRESSES,
     BASE,
+    BEST_TIME,
     HOLDOUT,
     RULE_ACTIONS,
     TRIGGERS,
@@ -23,6 +24,7 @@ from oracle_lib.decide.definition.writing import action_data, wire
 __all__ = [
     "ADDRESSES",
     "BASE",
+    "BEST_TIME",
     "HOLDOUT",
     "RULE_ACTIONS",
     "TRIGGERS",

@@ -14,6 +14,8 @@ RULE_ACTIONS = (*ACTION_TYPES, "tag")
 ADDRESSES = {"post": "community", "alert": "team"}
 # The arms of a rule's experiment that have no variant's name: who gets nothing, and who gets the rule's own message.
 HOLDOUT, BASE = "holdout", "a"
+# When what was approved goes: at once, or in the part of the day in which the user usually comes.
+AT_ONCE, BEST_TIME = "at_once", "best_time"
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Definition:
     goal: Goal | None = None
     holdout: int = 0
     variants: tuple[Variant, ...] = ()
+    send_at: str = AT_ONCE
 
     @property
     def fires_on(self) -> frozenset[str]:

@@ -9,9 +9,13 @@ from uuid import UUID
 
 import msgspec
 
+from oracle_lib.execute.channels import rate_limits
 from oracle_lib.execute.channels.letter import Letter, Sender, compose
 from oracle_lib.execute.channels.outward import Outward, Reply, answer_to
-from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Delivered, Message, Refused
+from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Delivered, Limited, Message, Pause, Refused
+
+# What a day or a month may have is sent: no second is long enough to wait.
+_QUOTAS = ("daily_quota_exceeded", "monthly_quota_exceeded")
 
 
 class Resend:
@@ -54,6 +58,8 @@ def _answer(reply: Reply) -> Answer:
         if said.name == "concurrent_idempotent_requests":
             return Ambiguous("409 an earlier request with this key is in progress")
         return Refused(f"bug: 409 {said.name or 'the key was used for another letter'}", permanent=True)
+    if reply.status == 429 and said.name in _QUOTAS:
+        return Limited(f"429 {said.name}", Pause(rate_limits.LONGEST))
     answer = answer_to(reply, said.id)
     if isinstance(answer, Delivered) and not said.id:
         return Ambiguous(f"{reply.status} without an id")

@@ -20,7 +20,7 @@ from oracle_lib.errors import Invalid
 from oracle_lib.execute import push_subscriptions
 from oracle_lib.execute.channels import outward, vapid
 from oracle_lib.execute.channels.outward import OutwardAnywhere, Reply, answer_to
-from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Broken, Delivered, Message, Refused
+from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Broken, Delivered, Limited, Message, Refused
 from oracle_lib.execute.push_subscriptions import Device
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
@@ -112,8 +112,8 @@ def _encrypted(body: bytes, device: Device) -> bytes:
 def _said(reply: Reply | Refused | Ambiguous | Broken, endpoint: str) -> Answer:
     """Say what a push service's reply means for one browser.
 
-    None means that the channel is broken: a browser may have subscribed to somebody else's key, and must not hold up
-    the others.
+    None means that the channel is broken or has had enough: a browser may have subscribed to somebody else's key, or be
+    one of many services, and must not hold up the others.
     """
     if isinstance(reply, Reply):
         if reply.status in _CANNOT_HAVE:
@@ -121,7 +121,7 @@ def _said(reply: Reply | Refused | Ambiguous | Broken, endpoint: str) -> Answer:
         answer = answer_to(reply, "")
     else:
         answer = reply
-    if isinstance(answer, Broken):
+    if isinstance(answer, (Broken, Limited)):
         return Refused(f"{urlsplit(endpoint).hostname}: {answer.reason}", permanent=False)
     return answer
 
