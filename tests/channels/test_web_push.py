@@ -165,7 +165,7 @@ def test_after_a_lost_answer_the_repeat_takes_the_place_of_the_first(
 @pytest.mark.parametrize(
     ("mishap", "answer"),
     [
-        (Says(429, headers={"Retry-After": "60"}), Refused("429", permanent=False, retry_after=timedelta(minutes=1))),
+        (Says(429, headers={"Retry-After": "60"}), Refused("127.0.0.1: 429", permanent=False)),
         (Says(500), Ambiguous("500")),
         (Says(413), Refused("413", permanent=True)),
         (Says(400, b"bad"), Refused("400 bad", permanent=True)),

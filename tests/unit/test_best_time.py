@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.decide import definition, rules_engine
 from oracle_lib.errors import Invalid
-from oracle_lib.execute import approvals
+from oracle_lib.execute import approvals, policies
 from oracle_lib.execute.approvals import Draft
 from oracle_lib.execute.records import Action
 from oracle_lib.storage.tables import actions, segments, users
@@ -69,7 +69,7 @@ def test_an_approved_message_waits_for_the_part_of_the_day_in_which_its_user_com
 
 def test_what_a_policy_approves_waits_too(conn: Connection) -> None:
     proposed(conn, NOON, "Europe/Berlin", "evening", approval="auto")
-    assert approvals.approve_by_policy(conn, NOON) == 1
+    assert policies.approve_by_policy(conn, NOON) == 1
     assert conn.scalar(sa.select(actions.c.scheduled_at)) == datetime(2026, 3, 4, 16, tzinfo=UTC)
 
 
