@@ -1,7 +1,7 @@
-"""Reads the tokens of tracked letters and counts who followed them, without a reader ever waiting for the database.
+"""Reads the tokens of tracked letters and counts who followed them; no reader is turned away because of the database.
 
-The key is read once. What was seen is stored together, one transaction at a time: a reader waits for it a moment at
-most, and where the database does not answer, or more wait than there is room for, it is not counted.
+The key is read once. What was seen is stored together, one transaction at a time: a reader waits for that half a second
+at most. Where the database does not answer, or more wait than there is room for, they are not counted.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The links and the picture of tracked letters. Public: the signed token is its own key, and shows nobody's data.
 
-Whatever the database does, a reader gets to the page. HEAD counts nothing. Test:
+Once the key is known a reader gets to the page whatever the database does. HEAD counts nothing. Test:
 `tests/api/test_tracked_letters_api.py`.
 """
 

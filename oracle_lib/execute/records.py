@@ -93,7 +93,9 @@ _TOLD_BY = (
     .scalar_subquery()
     .label("told_by")
 )
-_TOLD = ["opened", "clicked", "bounced", "complained"]
+# Our own tracking sees readers only; a provider tells of all.
+_SEEN = ("opened", "clicked")
+_TOLD = (*_SEEN, "bounced", "complained")
 _HAS_GOAL = (
     sa.exists()
     .where(
@@ -178,8 +180,7 @@ def _action(row: sa.Row) -> Action:
     came, told_by, has_goal = values.pop("kinds"), values.pop("told_by"), values.pop("has_goal")
     measured = ["converted"] if has_goal else []
     if told_by is not None:
-        # Our own tracking sees readers only; a provider tells of all.
-        measured += ["opened", "clicked"] if told_by == tracked_letters.CHANNEL else _TOLD
+        measured += _SEEN if told_by == tracked_letters.CHANNEL else _TOLD
     known = dict.fromkeys(measured, False)
     known |= {kind: True for kind in came if kind in Outcome.__dataclass_fields__}
     return Action(**values, outcome=Outcome(**known))
