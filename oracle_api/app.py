@@ -46,6 +46,7 @@ from oracle_api.routes import (
     segment_http,
     segments,
     sending_stops,
+    tracked_letters,
     tracking_plan,
     unsubscribe,
     users,
@@ -87,7 +88,14 @@ _KEYED: tuple[APIRouter, ...] = (
     openapi.router,
     predictions.router,
 )
-_OPEN: tuple[APIRouter, ...] = (health.router, pages.router, unsubscribe.router, push.scripts, webhooks.router)
+_OPEN: tuple[APIRouter, ...] = (
+    health.router,
+    pages.router,
+    unsubscribe.router,
+    tracked_letters.router,
+    push.scripts,
+    webhooks.router,
+)
 _POOL = 10
 # Nobody waits for an answer that long, and a page that is asked for again and again must not pile up.
 _STATEMENT_SECONDS = 30

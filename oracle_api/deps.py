@@ -22,6 +22,7 @@ from oracle_api.doors import Doors
 from oracle_api.group_commit import GroupCommit
 from oracle_api.rates import Rates
 from oracle_api.remembered import Remembered
+from oracle_api.tracked_letters import TrackedLetters
 from oracle_lib import access, clock
 from oracle_lib.access import Caller, Presented
 from oracle_lib.errors import Invalid, Transient
@@ -46,6 +47,7 @@ class Edge:
     callers: Remembered[Presented, Caller]
     tails: Remembered[None, tuple[Tail, ...]]
     plan: Remembered[None, Plan]
+    letters: TrackedLetters
 
     @classmethod
     def of(cls, store: Store, settings: Settings) -> "Edge":
@@ -61,6 +63,7 @@ class Edge:
             callers=Remembered(store, access.verify),
             tails=Remembered(store, lambda conn, _, now: tail.live(conn, now)),
             plan=Remembered(store, lambda conn, _, now: tracking_plan.load(conn)),
+            letters=TrackedLetters(store, settings),
         )
 
     async def doors(self) -> Doors:

@@ -6,6 +6,7 @@ Each is an environment variable with the prefix `ORACLE_`. Bad values are refuse
 import base64
 import binascii
 import os
+import re
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from oracle_lib.observe import catalogue
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _HOURS = r"^$|^([01]?\d|2[0-3])-([01]?\d|2[0-3])$"
+# A star stands for what is below two names or more: never for a whole top-level domain.
+_HOST = r"(?i)(\*\.[a-z0-9-]+\.)?([a-z0-9-]+\.)*[a-z0-9-]+"
 # How every public key on the curve P-256 begins, in base64.
 _P256_KEY = r"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"
 EventName = Annotated[str, StringConstraints(pattern=catalogue.NAME_PATTERN)]
@@ -134,7 +137,7 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "",
         description="Where people reach this installation, `https://oracle.academy.example`: links in e-mails begin "
-        "so. Only `/unsubscribe/` and `/api/oracle/webhooks/` need to be open to everybody.",
+        "so. Only `/unsubscribe/`, `/t/` and `/api/oracle/webhooks/` need to be open to everybody.",
     )
     postal_address: str = Field("", description="The academy's postal address, which marketing e-mail has to show.")
     secret: SecretStr | None = Field(
@@ -188,6 +191,15 @@ class Settings(BaseSettings):
     push_hours: int = Field(
         24, ge=1, le=672, description="A push message that reached no device after so many hours is dropped."
     )
+    tracking: bool = Field(
+        False,
+        description="Whether marketing e-mail by SMTP is tracked: a picture tells who opened it, links who clicked.",
+    )
+    tracked_hosts: str = Field(
+        "",
+        description="Only links to these hosts are tracked, and tracked links lead nowhere else: "
+        "`academy.example, *.academy.example`. Empty: none are.",
+    )
     internal_endpoints: bool = Field(
         False,
         description="Whether providers and webhooks may be at private addresses, other ports than 443 and over HTTP: "
@@ -209,6 +221,14 @@ class Settings(BaseSettings):
             return ZoneInfo(name).key
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Berlin") from error
+
+    @field_validator("tracked_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: str) -> str:
+        for host in _listed(hosts):
+            if not re.fullmatch(_HOST, host):
+                raise ValueError(f"{host!r} is no host's name, such as academy.example or *.academy.example")
+        return hosts.lower()
 
     @field_validator("resend_webhook_secret")
     @classmethod
@@ -236,11 +256,20 @@ class Settings(BaseSettings):
         return self.api_host in LOOPBACK
 
     @property
+    def tracked_host_names(self) -> list[str]:
+        """The hosts that tracked links may lead to; one that begins with `*.` is all below it."""
+        return _listed(self.tracked_hosts)
+
+    @property
     def host_names(self) -> list[str]:
         """The names in `api_hosts`, or what stands for an empty one, and that of `public_url`."""
-        named = [name.strip() for name in self.api_hosts.split(",") if name.strip()]
+        named = _listed(self.api_hosts)
         public = urlsplit(self.public_url).hostname
         return [*(named or (list(LOOPBACK) if self.on_loopback else ["*"])), *([public] if public else [])]
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def inherited() -> dict[str, str]:

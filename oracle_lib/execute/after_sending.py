@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.decide import content
-from oracle_lib.execute import claims, inbox, own_events
+from oracle_lib.execute import claims, inbox, own_events, tracked_letters
 from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Channel, Delivered, Limited, Refused
 from oracle_lib.execute.claims import MAX_ATTEMPTS, Became, Claim, End
 from oracle_lib.execute.own_events import Happened
@@ -44,6 +44,8 @@ def finish(conn: Connection, ends: Sequence[End], *, owner: str, settings: Setti
     now = conn.scalars(sa.select(sa.func.now())).one()
     sent = [Happened(mine.id, f"{mine.action_type}_sent", now) for mine in delivered]
     own_events.add(conn, sent, settings=settings, now=now)
+    tracked = [mine.id for mine in delivered if tracked_letters.is_tracked(mine, settings)]
+    tracked_letters.note_sent(conn, tracked, now)
     return ours
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.decide import content, guardrails
 from oracle_lib.decide.guardrails import Limits, No
-from oracle_lib.execute import claims, messages, pacing, unsubscribe_links
+from oracle_lib.execute import claims, messages, pacing, tracked_letters, unsubscribe_links
 from oracle_lib.execute.channels import Channel, Message
 from oracle_lib.execute.claims import Claim, End
 from oracle_lib.execute.pacing import Pacing
@@ -77,17 +77,25 @@ class Preparation:
         return noes | pacing.hold_back(conn, [mine for mine in batch if mine.id not in noes], self._pacing)
 
     def _messages(self, conn: Connection, batch: Sequence[Claim]) -> list[tuple[Claim, Message]]:
-        """Compose what channels are handed, with the address that an e-mail goes to now and its way out."""
+        """Compose what channels are handed, with the address an e-mail goes to now, its way out and what tracks it."""
         mailed = [mine.user_id for mine in batch if mine.action_type == "email"]
         addresses = _addresses(conn, mailed) if mailed else {}
         return [(mine, self._message(conn, mine, addresses.get(mine.user_id))) for mine in batch]
 
     def _message(self, conn: Connection, mine: Claim, address: str | None) -> Message:
-        def link() -> str:
-            self._link_key = self._link_key or unsubscribe_links.key(conn, self._settings)
-            return unsubscribe_links.link(self._settings.public_url, self._link_key, mine.id)
+        settings = self._settings
 
-        return messages.compose(mine, mine.payload, to=address, link=link if self._settings.public_url else None)
+        def key() -> bytes:
+            self._link_key = self._link_key or unsubscribe_links.key(conn, settings)
+            return self._link_key
+
+        def link() -> str:
+            return unsubscribe_links.link(settings.public_url, key(), mine.id)
+
+        is_tracked = tracked_letters.is_tracked(mine, settings)
+        tracking = tracked_letters.tracking(mine, key(), settings) if is_tracked else None
+        way_out = link if settings.public_url else None
+        return messages.compose(mine, mine.payload, to=address, link=way_out, tracking=tracking)
 
 
 def one_a_user(waiting: Iterable[Claim], most: int) -> list[Claim]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.execute import records, unsubscribe_links
-from oracle_lib.execute.channels import Message, Refused, letter
+from oracle_lib.execute.channels import Message, Refused, Tracking, letter
 from oracle_lib.execute.channels.letter import Letter, Sender
 from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import users
@@ -49,18 +49,31 @@ class Preview:
     problem: str | None = None
 
 
-def compose(about: _Said, payload: bytes, *, to: str | None, link: Callable[[], str] | None) -> Message:
+def compose(
+    about: _Said, payload: bytes, *, to: str | None, link: Callable[[], str] | None, tracking: Tracking | None = None
+) -> Message:
     """Return an action's message; an e-mail goes `to` an address, and marketing has `link` as its way out."""
     mailed = about.action_type == "email"
     unsubscribe = link() if link and mailed and about.message_class == "marketing" else None
     address = to if mailed else None
     return Message(
-        about.id, about.user_id, about.action_type, about.subject, about.content, payload, address, unsubscribe
+        about.id,
+        about.user_id,
+        about.action_type,
+        about.subject,
+        about.content,
+        payload,
+        to=address,
+        unsubscribe=unsubscribe,
+        tracking=tracking,
     )
 
 
 def preview(conn: Connection, action_id: UUID, settings: Settings) -> Preview:
-    """Return what the recipient of an action would get, but for a link that unsubscribes nobody. Raises `NotFound`."""
+    """Return what the recipient of an action would get, untracked and with a link that unsubscribes nobody.
+
+    Raises `NotFound`.
+    """
     action = records.get(conn, action_id)
     to = conn.scalar(sa.select(users.c.email).where(users.c.id == action.user_id))
     link = (lambda: unsubscribe_links.example(settings.public_url)) if settings.public_url else None

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.errors import Invalid, NotFound
+from oracle_lib.execute import tracked_letters
 from oracle_lib.storage.tables import ACTION_STATUSES, ACTION_TYPES, actions, outcomes, rule_versions, webhook_inbox
 
 MAX_PAGE = 200
@@ -19,8 +20,9 @@ MAX_PAGE = 200
 class Outcome:
     """What came of an action. False: it would be known if it had come; None: nobody would know.
 
-    What becomes of a letter is known once its provider told of it, a conversion where the action's rule has a goal, and
-    a reply only once it came: nothing says that there is none.
+    What becomes of a letter is known once its provider told of it; of one by SMTP, if it was tracked, who opened and
+    clicked. A conversion is known where the action's rule has a goal, and a reply only once it came: nothing says that
+    there is none.
     """
 
     opened: bool | None = None
@@ -83,7 +85,17 @@ _KINDS = sa.func.array(
     sa.select(outcomes.c.kind).where(outcomes.c.action_id == actions.c.id).correlate(actions).scalar_subquery(),
     type_=sa.ARRAY(sa.Text),
 ).label("kinds")
-_TOLD = sa.exists().where(webhook_inbox.c.action_id == actions.c.id).correlate(actions).label("told")
+_TOLD_BY = (
+    sa.select(webhook_inbox.c.provider)
+    .where(webhook_inbox.c.action_id == actions.c.id)
+    .limit(1)
+    .correlate(actions)
+    .scalar_subquery()
+    .label("told_by")
+)
+# Our own tracking sees readers only; a provider tells of all.
+_SEEN = ("opened", "clicked")
+_TOLD = (*_SEEN, "bounced", "complained")
 _HAS_GOAL = (
     sa.exists()
     .where(
@@ -95,7 +107,7 @@ _HAS_GOAL = (
     .label("has_goal")
 )
 _COLUMNS = tuple(actions.c[name] for name in Action.__dataclass_fields__ if name != "outcome")
-_ACTIONS = sa.select(*_COLUMNS, _KINDS, _TOLD, _HAS_GOAL)
+_ACTIONS = sa.select(*_COLUMNS, _KINDS, _TOLD_BY, _HAS_GOAL)
 
 
 def get(conn: Connection, action_id: UUID) -> Action:
@@ -165,9 +177,11 @@ def _some(ids: Sequence[UUID]) -> sa.Select:
 
 def _action(row: sa.Row) -> Action:
     values = row._asdict()
-    came, told, has_goal = values.pop("kinds"), values.pop("told"), values.pop("has_goal")
-    measured = {"converted": has_goal} | dict.fromkeys(("opened", "clicked", "bounced", "complained"), told)
-    known = {kind: False for kind, is_measured in measured.items() if is_measured}
+    came, told_by, has_goal = values.pop("kinds"), values.pop("told_by"), values.pop("has_goal")
+    measured = ["converted"] if has_goal else []
+    if told_by is not None:
+        measured += _SEEN if told_by == tracked_letters.CHANNEL else _TOLD
+    known = dict.fromkeys(measured, False)
     known |= {kind: True for kind in came if kind in Outcome.__dataclass_fields__}
     return Action(**values, outcome=Outcome(**known))
 

@@ -28,9 +28,14 @@ _ID_BYTES, _MAC_BYTES = 16, 16
 
 def key(conn: Connection, settings: Settings) -> bytes:
     """Return the key that links are signed with; the first caller makes it."""
-    if settings.secret is not None and (chosen := settings.secret.get_secret_value()):
-        return chosen.encode()
-    return own_keys.kept(conn, _NAME, lambda: secrets.token_bytes(32))
+    return chosen_key(settings) or own_keys.kept(conn, _NAME, lambda: secrets.token_bytes(32))
+
+
+def chosen_key(settings: Settings) -> bytes | None:
+    """Return the key that the settings name; None: the database has it."""
+    if settings.secret is None:
+        return None
+    return settings.secret.get_secret_value().encode() or None
 
 
 def link(public_url: str, key: bytes, action_id: UUID) -> str:

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from oracle_lib.decide import content
-from oracle_lib.execute.channels import Message
+from oracle_lib.execute.channels import Message, Tracking
 from oracle_lib.execute.channels.letter import Sender
 
 ACTION = UUID("01890000-0000-7000-8000-000000000001")
@@ -28,9 +28,10 @@ def message(
     to: str | None = "ada@example.org",
     action_id: UUID = ACTION,
     unsubscribe: str | None = None,
+    tracking: Tracking | None = None,
 ) -> Message:
     payload = content.payload(user_id="u1", action_type=action_type, subject=subject, content=text)
-    return Message(action_id, "u1", action_type, subject, text, payload, to, unsubscribe)
+    return Message(action_id, "u1", action_type, subject, text, payload, to, unsubscribe, tracking)
 
 
 @pytest.fixture

@@ -99,6 +99,8 @@ MATRIX = {
     # The link is its own key: tests/guarantees/test_g8_unsubscribe.py.
     ("GET", "/unsubscribe/{token}"): OPEN,
     ("POST", "/unsubscribe/{token}"): OPEN,
+    # The same: tests/api/test_tracked_letters_api.py.
+    ("GET", "/t/{token}"): OPEN,
     ("GET", "/push/{name}"): OPEN,
     # Signed by the provider: tests/guarantees/test_g7_outcomes_are_counted_once.py. Here none is set up: 404.
     ("POST", "/api/oracle/webhooks/resend"): OPEN,

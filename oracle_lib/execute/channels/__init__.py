@@ -11,6 +11,7 @@ from oracle_lib.execute.channels.protocol import (
     Message,
     Pause,
     Refused,
+    Tracking,
     idempotency_key,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "Outbox",
     "Pause",
     "Refused",
+    "Tracking",
     "idempotency_key",
 ]

@@ -19,7 +19,7 @@ from email.utils import format_datetime
 from html import escape
 from textwrap import shorten
 
-from oracle_lib.execute.channels.protocol import Message, Refused
+from oracle_lib.execute.channels.protocol import Message, Refused, Tracking
 
 MAX_SUBJECT = 255
 MAX_ADDRESS = 254
@@ -87,9 +87,14 @@ def compose(message: Message, sender: Sender) -> Letter | Refused:
     subject = one_line(message.subject or "")[:MAX_SUBJECT].rstrip()
     text = _no_controls(message.content)
     if message.unsubscribe is None:
-        return Letter(sender, to, subject, text, _html(text))
+        return Letter(sender, to, subject, text, _html(text, message.tracking))
     text = f"{text.rstrip()}\n\n{_footer(sender, message.unsubscribe)}"
-    return Letter(sender, to, subject, text, _html(text), _one_click(message.unsubscribe))
+    return Letter(sender, to, subject, text, _html(text, message.tracking), _one_click(message.unsubscribe))
+
+
+def links(content: str) -> list[str]:
+    """Return the addresses that a letter of this content links to."""
+    return list(dict.fromkeys(_LINK.findall(_no_controls(content))))
 
 
 def plain_address(text: str) -> str | None:
@@ -136,14 +141,17 @@ def _no_controls(text: str) -> str:
     return "".join(character for character in text if character in "\n\t" or (character >= " " and character != "\x7f"))
 
 
-def _html(text: str) -> str:
-    paragraphs = [_paragraph(part) for part in _PARAGRAPHS.split(text.strip())]
-    return f'<!doctype html><html><head><meta charset="utf-8"></head><body>{"".join(paragraphs)}</body></html>'
+def _html(text: str, tracking: Tracking | None) -> str:
+    leads_to = {} if tracking is None else tracking.links
+    body = "".join(_paragraph(part, leads_to) for part in _PARAGRAPHS.split(text.strip()))
+    if tracking is not None:
+        body += f'<img src="{escape(tracking.picture)}" width="1" height="1" alt="">'
+    return f'<!doctype html><html><head><meta charset="utf-8"></head><body>{body}</body></html>'
 
 
-def _paragraph(text: str) -> str:
+def _paragraph(text: str, leads_to: Mapping[str, str]) -> str:
     pieces = [
-        f'<a href="{escape(piece)}">{escape(piece)}</a>' if number % 2 else escape(piece)
+        f'<a href="{escape(leads_to.get(piece, piece))}">{escape(piece)}</a>' if number % 2 else escape(piece)
         for number, piece in enumerate(_LINK.split(text))
     ]
     return "<p>" + "".join(pieces).replace("\n", "<br>") + "</p>"

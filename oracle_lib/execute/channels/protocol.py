@@ -1,9 +1,18 @@
 """What a channel is asked and what it may answer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, TypeAlias
 from uuid import UUID
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """What tells of a letter's reader: the address of a picture, and that which stands for each tracked link."""
+
+    picture: str
+    links: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -12,6 +21,7 @@ class Message:
 
     `to` is the user's e-mail address as it stands when the message is sent, None: there is none, or none is needed.
     `unsubscribe` is the address behind which they say that they want no more; None: it is not marketing, or no e-mail.
+    `tracking` is what its HTML carries so that opens and clicks are known; None: it is not tracked.
     """
 
     action_id: UUID
@@ -22,6 +32,7 @@ class Message:
     payload: bytes
     to: str | None = None
     unsubscribe: str | None = None
+    tracking: Tracking | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.execute import own_events, suppressing
+from oracle_lib.execute import own_events, suppressing, tracked_letters
 from oracle_lib.execute.history import record
 from oracle_lib.execute.own_events import Happened
 from oracle_lib.execute.suppressing import Suppression
@@ -243,4 +243,4 @@ def _settle(conn: Connection, ready: dict[str, list[int]], now: datetime, settin
 
 
 def _actor(provider: str) -> str:
-    return f"webhook:{provider}"
+    return "tracking" if provider == tracked_letters.CHANNEL else f"webhook:{provider}"

@@ -1,4 +1,7 @@
-"""What an event of Resend or SendGrid says, in one form. Whatever is not understood says nothing and fails nothing."""
+"""What an event of Resend, SendGrid or one of our own tracked letters says, in one form.
+
+Whatever is not understood says nothing and fails nothing.
+"""
 
 import re
 from collections.abc import Callable
@@ -9,6 +12,9 @@ from uuid import UUID
 
 import msgspec
 
+from oracle_lib.execute import tracked_letters
+from oracle_lib.execute.tracked_letters import Trace
+
 # Programs that open every letter or follow every link: security gateways, preview makers, scripts, and Apple's mail
 # privacy, which calls itself just `Mozilla/5.0`. Gmail's and Yahoo's proxies are not among them: they fetch a picture
 # when the person opens the letter.
@@ -17,7 +23,7 @@ _MACHINES = re.compile(
     r"|bot\b|crawl|spider|scan|python|curl/|wget/|java/|go-http|okhttp|axios|node-fetch|facebookexternalhit",
     re.IGNORECASE,
 )
-_LONGEST = 500
+LONGEST = 500
 
 
 class Kind(StrEnum):
@@ -56,6 +62,11 @@ def read(provider: str, raw: bytes) -> Said:
         return _READERS[provider](raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return NOTHING
+
+
+def is_machine(user_agent: str) -> bool:
+    """Say whether a program calls itself one that opens and follows what no person asked for."""
+    return _MACHINES.search(user_agent) is not None
 
 
 _RESEND = {
@@ -143,7 +154,16 @@ def _sendgrid(raw: bytes) -> Said:
     return _said(kind, _at(said.timestamp), action, provider_id, said.useragent, machine=said.sg_machine_open)
 
 
-_READERS: dict[str, Callable[[bytes], Said]] = {"resend": _resend, "sendgrid": _sendgrid}
+def _own(raw: bytes) -> Said:
+    said = msgspec.json.decode(raw, type=Trace)
+    return _said(Kind(said.kind), None, str(said.action), "", said.user_agent)
+
+
+_READERS: dict[str, Callable[[bytes], Said]] = {
+    "resend": _resend,
+    "sendgrid": _sendgrid,
+    tracked_letters.CHANNEL: _own,
+}
 
 
 def _said(
@@ -156,12 +176,12 @@ def _said(
         action_id=_uuid(action),
         provider_id=_storable(provider_id),
         user_agent=agent,
-        machine=machine or (agent is not None and _MACHINES.search(agent) is not None),
+        machine=machine or (agent is not None and is_machine(agent)),
     )
 
 
 def _storable(text: str) -> str | None:
-    return text.replace("\x00", "")[:_LONGEST].strip() or None
+    return text.replace("\x00", "")[:LONGEST].strip() or None
 
 
 def _uuid(text: str) -> UUID | None:
