@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 
 from oracle_api.schemas.words import Id, Incoming, Moment, Outgoing, Text
 from oracle_lib.execute.answers import Word
+from oracle_lib.execute.approvals import Settled
 
 
 class ActionIn(Incoming):
@@ -50,10 +51,31 @@ class AnsweredIn(SeenIn):
     id: UUID
 
 
+Items = Annotated[list[AnsweredIn], Field(min_length=1, max_length=500)]
+
+
 class AnswersIn(AnswerIn):
     """One answer to many actions."""
 
-    items: Annotated[list[AnsweredIn], Field(min_length=1, max_length=500)]
+    items: Items
+
+
+class SettlementIn(Incoming):
+    """What became of actions nobody knows of, and how somebody found out; trying again says that it may arrive twice."""
+
+    became: Settled
+    note: Text
+    may_arrive_twice: bool = False
+
+
+class SettledIn(SettlementIn, SeenIn):
+    """What became of one action."""
+
+
+class SettlementsIn(SettlementIn):
+    """What became of many actions."""
+
+    items: Items
 
 
 class AnsweredOut(Outgoing):
