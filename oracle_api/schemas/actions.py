@@ -20,6 +20,7 @@ class ActionIn(Incoming):
     content: Text
     subject: Text | None = None
     template: Text | None = None
+    topic: Text | None = None
     address: Text | None = None
     priority: int = Field(5, ge=1, le=10)
     scheduled_at: Moment | None = None
@@ -61,7 +62,7 @@ class AnswersIn(AnswerIn):
 
 
 class SettlementIn(Incoming):
-    """What became of actions nobody knows of, and how somebody found out; trying again says that it may arrive twice."""
+    """What became of actions nobody knows of, and how somebody knows; trying again says that it may arrive twice."""
 
     became: Settled
     note: Text
@@ -159,6 +160,7 @@ class ActionOut(Outgoing):
     arm: str | None
     group_edit_id: UUID | None
     message_class: str
+    topic: str | None
     triggered_by: str
     trigger_data: Mapping[str, JsonValue] | None
     rule_id: UUID | None

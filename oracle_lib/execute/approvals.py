@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.decide import content
-from oracle_lib.decide.definition import ADDRESSES
+from oracle_lib.decide.definition import ADDRESSES, MAX_TOPIC
 from oracle_lib.errors import Invalid, NotFound
 from oracle_lib.execute.history import record
 from oracle_lib.execute.moves import UNSEEN, Move, Plan, Seen, audit, make_one, must_be, too_late
@@ -49,6 +49,7 @@ class Draft:
     triggered_by: str = "manual"
     metadata: dict[str, object] | None = None
     message_class: str = "marketing"
+    topic: str | None = None
     address: str | None = None
 
 
@@ -83,6 +84,7 @@ def create(conn: Connection, draft: Draft, *, actor: str, now: datetime, expiry:
         "triggered_by": draft.triggered_by,
         "metadata": sa.null() if draft.metadata is None else draft.metadata,
         "message_class": draft.message_class,
+        "topic": draft.topic,
         "address": draft.address,
         "content_hash": content.content_hash(_payload(draft, draft.subject, draft.content)),
         "created_at": now,
@@ -282,6 +284,8 @@ def _check(draft: Draft) -> None:
     _words("triggeredBy", draft.triggered_by, 200)
     if draft.template is not None:
         _words("template", draft.template, 200)
+    if draft.topic is not None:
+        _words("topic", draft.topic, MAX_TOPIC)
     if draft.address is not None:
         if draft.action_type not in ADDRESSES:
             raise Invalid("`address` is of a post or an alert; other actions go to the user.", field="address")

@@ -157,6 +157,7 @@ def test_the_lineage_reads_from_proposal_to_delivery(api: httpx.Client) -> None:
         ({"content": ""}, "content"),
         ({"subject": "a\r\nBcc: b@c.org"}, "subject"),
         ({"scheduledAt": "2026-01-01T00:00:00"}, "scheduledAt"),
+        ({"topic": "x" * 61}, "topic"),
         ({"status": "approved"}, "status"),
         ({"approvedBy": "me"}, "approvedBy"),
     ],
