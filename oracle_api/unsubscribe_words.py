@@ -90,14 +90,14 @@ GERMAN = Words(
         "Sie bekommen diese E-Mails nicht mehr. Was Ihr Konto betrifft, bekommen Sie weiter.",
     ),
     paused=Saying("Diese E-Mails machen Pause", "Vor dem {until} bekommen Sie keine."),
-    no_topic=Saying("Nichts mehr zum Thema {topic}", "Sie bekommen keine E-Mails mehr zum Thema {topic}."),
+    no_topic=Saying("Nichts mehr zum Thema „{topic}“", "Sie bekommen keine E-Mails mehr zum Thema „{topic}“."),
     fewer=Saying("Sie bekommen weniger dieser E-Mails", "Es ist höchstens eine pro Woche."),
     again=Saying("Sie bekommen diese E-Mails wieder", "Sie können sich jederzeit umentscheiden."),
     unknown=Saying(
         "Dieser Link ist ungültig", "Öffnen Sie den Link in der E-Mail noch einmal, oder kopieren Sie ihn ganz."
     ),
     stop="Von allen abmelden",
-    refuse_topic="Nichts mehr zum Thema {topic}",
+    refuse_topic="Nichts mehr zum Thema „{topic}“",
     want_fewer="Höchstens eine pro Woche",
     pause="30 Tage Pause",
     resume="Diese E-Mails wieder bekommen",

@@ -34,7 +34,7 @@ class Button:
 
 @dataclass(frozen=True)
 class Page:
-    """What the page says, and which buttons it has, the one that stands out first."""
+    """What the page says, and which buttons it has."""
 
     language: str
     title: str
