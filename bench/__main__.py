@@ -14,7 +14,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import academy, dagster_overhead, daily_chain, dry_run, growth, ingest, memory, models, publishing, reading
+from bench import (
+    academy,
+    dagster_overhead,
+    daily_chain,
+    dry_run,
+    growth,
+    ingest,
+    memory,
+    models,
+    publishing,
+    reading,
+    sending,
+)
 from bench.result import Result, Say
 from oracle_lib.storage.embedded import EmbeddedServer
 
@@ -26,7 +38,7 @@ _LARGE = {
     "reading": reading.measure,
     "memory": memory.measure,
 }
-SUBJECTS = ("ingest", "dagster_overhead", "growth", "dry_run", "models", *_LARGE)
+SUBJECTS = ("ingest", "sending", "dagster_overhead", "growth", "dry_run", "models", *_LARGE)
 # Growth is measured on academies a tenth as large, and on four times that.
 _TENTH = 10
 # A rule is tried on an academy of a quarter of the users.
@@ -55,6 +67,9 @@ def _measure(
     if "ingest" in subjects:
         say("Ingest")
         results += ingest.measure(server, say=say)
+    if "sending" in subjects:
+        say("Sending")
+        results += sending.measure(server, say=say)
     if "dagster_overhead" in subjects:
         say("Dagster's overhead")
         results += dagster_overhead.measure(server, folder, say=say)

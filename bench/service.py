@@ -55,15 +55,13 @@ def api(store: Store, now: datetime, *, factory: str = "oracle_api.app:from_envi
     """Run the API over a database until the block ends."""
     with store.transaction() as conn:
         key = access.create(conn, "bench", list(access.SCOPES), now).key
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", factory, "--factory", "--port", str(port), "--no-access-log"]
     # What is measured is how fast it is, not how fast one key may be.
     environment = {**os.environ, "ORACLE_DATABASE_URL": store.url, "ORACLE_EVENTS_PER_SECOND": "1000000"}
     process = subprocess.Popen([*command, "--log-level", "warning"], env=environment)
     try:
-        _await(process, port)
+        await_port(process, port)
         yield Service(port, key)
     finally:
         process.terminate()
@@ -103,11 +101,19 @@ async def _answer(reader: asyncio.StreamReader) -> None:
         raise RuntimeError(f"The API answered {status}: {body[:300]!r}")
 
 
-def _await(process: subprocess.Popen[bytes], port: int) -> None:
+def free_port() -> int:
+    """Return a port of this machine on which nobody listens now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def await_port(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a process listens; raises `RuntimeError` when it does not within a minute."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise RuntimeError("The API did not start.")
+    raise RuntimeError("The server did not start.")

@@ -23,6 +23,7 @@ from oracle_api.routes import (
     action_groups,
     actions,
     ceo_report,
+    channels,
     courses,
     dry_runs,
     event_tail,
@@ -30,10 +31,12 @@ from oracle_api.routes import (
     execute,
     experiments,
     health,
+    inbox,
     models,
     next_best,
     openapi,
     predictions,
+    push,
     rejected_events,
     rule_drafts,
     rule_life,
@@ -46,6 +49,7 @@ from oracle_api.routes import (
     tracking_plan,
     unsubscribe,
     users,
+    webhooks,
     why_not,
 )
 from oracle_lib import settings as environment
@@ -61,6 +65,8 @@ _KEYED: tuple[APIRouter, ...] = (
     segment_http.router,
     why_not.router,
     next_best.router,
+    push.router,
+    inbox.router,
     users.router,
     courses.router,
     segments.router,
@@ -68,6 +74,7 @@ _KEYED: tuple[APIRouter, ...] = (
     action_groups.router,
     actions.router,
     execute.router,
+    channels.router,
     sending_stops.router,
     rules.router,
     rule_drafts.router,
@@ -80,7 +87,7 @@ _KEYED: tuple[APIRouter, ...] = (
     openapi.router,
     predictions.router,
 )
-_OPEN: tuple[APIRouter, ...] = (health.router, pages.router, unsubscribe.router)
+_OPEN: tuple[APIRouter, ...] = (health.router, pages.router, unsubscribe.router, push.scripts, webhooks.router)
 _POOL = 10
 # Nobody waits for an answer that long, and a page that is asked for again and again must not pile up.
 _STATEMENT_SECONDS = 30

@@ -18,13 +18,16 @@ from oracle_lib import access, clock
 from oracle_lib.access import Caller, Presented
 from oracle_lib.errors import Forbidden, Permanent, Unknown
 
-# Routes that name no scope: they show nothing about anybody. A link to unsubscribe is its own key; the panel's pages
-# ask by themselves, `panel/pages.py`.
+# Routes that name no scope: they show nothing about anybody. A link to unsubscribe is its own key, a provider's webhook
+# is signed, and the panel's pages ask by themselves, `panel/pages.py`.
 PUBLIC = frozenset(
     {
         "/healthz",
         "/readyz",
         "/unsubscribe/{token}",
+        "/push/{name}",
+        "/api/oracle/webhooks/resend",
+        "/api/oracle/webhooks/sendgrid",
         "/admin/oracle",
         "/admin/oracle/ceo-report",
         "/admin/oracle/static/{name}",

@@ -3,6 +3,8 @@
 Each is an environment variable with the prefix `ORACLE_`. Bad values are refused at start with the variable's name.
 """
 
+import base64
+import binascii
 import os
 from datetime import date
 from functools import lru_cache
@@ -18,6 +20,8 @@ from oracle_lib.observe import catalogue
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _HOURS = r"^$|^([01]?\d|2[0-3])-([01]?\d|2[0-3])$"
+# How every public key on the curve P-256 begins, in base64.
+_P256_KEY = r"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"
 EventName = Annotated[str, StringConstraints(pattern=catalogue.NAME_PATTERN)]
 
 
@@ -87,6 +91,15 @@ class Settings(BaseSettings):
     channel_caps: dict[Literal["email", "dm", "push", "post"], dict[Literal["day", "week"], PositiveInt]] = Field(
         {}, description='The same for single channels, as JSON: `{"email": {"day": 1, "week": 3}}`.'
     )
+    hourly_caps: dict[Literal["email", "dm", "push", "post"], PositiveInt] = Field(
+        {}, description='A channel sends at most so many marketing messages in any hour, as JSON: `{"email": 5000}`.'
+    )
+    slow_start: int | None = Field(
+        1000,
+        ge=1,
+        description="A new version of a rule sends at most so many messages in the hour of its first, and twice as "
+        "many in each hour after. Empty: all at once.",
+    )
     quiet_hours: str = Field(
         "21-8",
         pattern=_HOURS,
@@ -99,23 +112,29 @@ class Settings(BaseSettings):
     propose_next_best: bool = Field(
         False, description="Whether the daily run also proposes the next best action to users for whom nothing waits."
     )
+    senders: int = Field(32, ge=1, le=128, description="How many messages an executor sends at once.")
     lease_seconds: int = Field(60, ge=5, description="How long a claimed action belongs to its executor.")
     first_day: date = Field(date(2012, 1, 1), description="The first day that can be computed; nothing older is.")
     email_channel: Literal["outbox", "resend", "smtp", "sendgrid"] = Field(
         "outbox", description="How e-mail leaves. `outbox` keeps it where the panel shows it and mails nobody."
     )
-    dm_channel: Literal["outbox", "webhook"] = Field("outbox", description="The same for direct messages.")
+    dm_channel: Literal["outbox", "inbox", "webhook"] = Field(
+        "outbox",
+        description="The same for direct messages. With `inbox` the product reads them from the API and shows them.",
+    )
+    push_channel: Literal["outbox", "webpush"] = Field("outbox", description="The same for push messages.")
     post_channel: Literal["outbox", "webhook"] = Field("outbox", description="The same for posts.")
     alert_channel: Literal["outbox", "webhook", "slack"] = Field("outbox", description="The same for alerts.")
     email_address: str = Field("", description="The address that e-mail comes from, on a domain the provider knows.")
     email_sender: str = Field("", description="The name beside it. Empty: the address stands alone.")
     dm_sender: str = Field("Coach Sarah", description="The name that direct messages are signed with.")
+    push_sender: str = Field("Coach Sarah", description="The title of push messages that have no subject.")
     post_sender: str = Field("Coach Sarah", description="The name that posts are signed with.")
     alert_sender: str = Field("ORACLE", description="The name that alerts are signed with.")
     public_url: str = Field(
         "",
         description="Where people reach this installation, `https://oracle.academy.example`: links in e-mails begin "
-        "so. Only `/unsubscribe/` needs to be open to everybody.",
+        "so. Only `/unsubscribe/` and `/api/oracle/webhooks/` need to be open to everybody.",
     )
     postal_address: str = Field("", description="The academy's postal address, which marketing e-mail has to show.")
     secret: SecretStr | None = Field(
@@ -128,6 +147,14 @@ class Settings(BaseSettings):
     sendgrid_api_key: SecretStr | None = Field(None, description="Key of SendGrid, `SG....`.")
     sendgrid_url: str = Field(
         "https://api.sendgrid.com", description="Where SendGrid's API is; `https://api.eu.sendgrid.com` in the EU."
+    )
+    resend_webhook_secret: SecretStr | None = Field(
+        None, description="What Resend signs its webhooks with, `whsec_...`. Unset: they are not taken."
+    )
+    sendgrid_webhook_key: str = Field(
+        "",
+        pattern=rf"^$|^{_P256_KEY}[A-Za-z0-9+/]{{86}}==$",
+        description="The verification key that SendGrid shows for its signed event webhook. Empty: it is not taken.",
     )
     smtp_host: str = Field("", description="Name of the mail server for `smtp`.")
     smtp_port: int = Field(587, ge=1, le=65535, description="Its port: usually 587 with `starttls`, 465 with `tls`.")
@@ -143,10 +170,31 @@ class Settings(BaseSettings):
     slack_webhook_url: SecretStr | None = Field(
         None, description="Incoming webhook of Slack or of anything that speaks like it, for `slack`."
     )
+    vapid_private_key: SecretStr | None = Field(
+        None,
+        description="What web push is signed with, the base64url of 32 bytes; browsers subscribe to its public half, "
+        "so another one ends every subscription. Unset: made once and kept in the database.",
+    )
+    vapid_subject: str = Field(
+        "",
+        description="Whom push services write to about what we send, `mailto:` or `https://`. Empty: "
+        "`ORACLE_EMAIL_ADDRESS`.",
+    )
+    push_link: str = Field(
+        "/",
+        pattern=r"^(/|https://)",
+        description="The page that a click on a push message opens: a path of the product, or `https://`.",
+    )
+    push_hours: int = Field(
+        24, ge=1, le=672, description="A push message that reached no device after so many hours is dropped."
+    )
     internal_endpoints: bool = Field(
         False,
         description="Whether providers and webhooks may be at private addresses, other ports than 443 and over HTTP: "
         "for a product on the same network.",
+    )
+    webhook_retention_days: int = Field(
+        90, ge=8, description="What providers' webhooks said is kept word for word this many days."
     )
     remind_hours: int = Field(
         24, ge=1, description="People are reminded, once a day, of pending actions older than so."
@@ -161,6 +209,17 @@ class Settings(BaseSettings):
             return ZoneInfo(name).key
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Berlin") from error
+
+    @field_validator("resend_webhook_secret")
+    @classmethod
+    def _is_base64(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is None or not secret.get_secret_value():
+            return None
+        try:
+            base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
+        except binascii.Error as error:
+            raise ValueError("it must be whsec_ and base64, as Resend shows it") from error
+        return secret
 
     def __hash__(self) -> int:
         """Return the same for equal settings, dictionaries among them: what is composed for them can be kept."""

@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from oracle_lib.learn.experiments import ExperimentsReport
     from oracle_lib.learn.hypotheses import InsightsReport
     from oracle_lib.learn.outcomes import OutcomesReport
+    from oracle_lib.learn.webhooks.processing import WebhooksReport
     from oracle_lib.observe.activity import ActivityReport, RollupReport
     from oracle_lib.observe.arrivals import ArrivalsReport, RetentionReport
     from oracle_lib.tell.ceo_report import Report
 
 # How many actions one claim of a sending run takes.
 SEND_AT_ONCE = 500
+WEBHOOKS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,16 @@ def deliver(store: Store, settings: Settings, owner: str) -> ExecuteReport:
     """Send what is approved and due. `owner` names the process in the lease."""
     from oracle_lib.execute import executor
 
+    protect_reputation(store)
     return executor.run_due(store, settings=settings, owner=owner, limit=SEND_AT_ONCE)
+
+
+def protect_reputation(store: Store) -> list[str]:
+    """Pause rules and stop channels whose messages bounce or are complained about; return what and why."""
+    from oracle_lib.execute import reputation
+
+    with store.transaction() as conn:
+        return reputation.protect(conn)
 
 
 def attribute(store: Store, now: datetime, settings: Settings) -> OutcomesReport:
@@ -208,12 +219,14 @@ def measure(store: Store, now: datetime, settings: Settings) -> ExperimentsRepor
 
 
 def retain(store: Store, window: Window, settings: Settings) -> RetentionReport | Untouched:
-    """Drop and seal the days of raw events that are past retention."""
+    """Drop and seal the days of raw events that are past retention, and forget what old webhooks said."""
+    from oracle_lib.learn.webhooks import inbox
     from oracle_lib.observe import arrivals as module
 
     if not window.is_current:
         return OLDER
     with store.transaction() as conn:
+        inbox.forget(conn, window.now, settings.webhook_retention_days)
         return module.retain(conn, window.today, settings.retention_days)
 
 
@@ -304,6 +317,19 @@ def tend_pending(store: Store, now: datetime, settings: Settings) -> PendingRepo
             approved=policies.approve_by_policy(conn, now),
             reminder=reminders.due(conn, now, timedelta(hours=settings.remind_hours)),
         )
+
+
+def work_in_webhooks(store: Store, now: datetime, settings: Settings) -> WebhooksReport:
+    """Work in what providers told, some thousand events a transaction, until nothing is due."""
+    from oracle_lib.learn.webhooks import processing
+
+    report = processing.WebhooksReport()
+    while True:
+        with store.transaction() as conn:
+            done = processing.process(conn, now, settings=settings, limit=WEBHOOKS_AT_ONCE)
+        report += done
+        if done.looked_at < WEBHOOKS_AT_ONCE:
+            return report
 
 
 Step = tuple[str, Callable[[], object]]

@@ -70,11 +70,23 @@ def approved_actions(context: dg.SensorEvaluationContext, database: Database) ->
 @dg.sensor(job=jobs.execute, minimum_interval_seconds=60, default_status=RUNNING)
 def pending_approvals(_context: dg.SensorEvaluationContext, database: Database) -> dg.SkipReason:
     """What waits for a person: expired when its time is over, approved where a policy may, reminded of once a day."""
+    for stopped in stages.protect_reputation(database.store):
+        alert(settings.get(), "Messages harm the sender's name", {"stopped": stopped})
     report = stages.tend_pending(database.store, clock.now(), settings.get())
     if report.reminder is not None:
         facts = {"waiting": report.reminder.actions, "oldest since": report.reminder.oldest.isoformat()}
         alert(settings.get(), "Actions wait for approval", facts)
     return dg.SkipReason(f"Expired {report.expired}, approved by policy {report.approved}.")
+
+
+@dg.sensor(job=jobs.react, minimum_interval_seconds=EVERY_LOOK, default_status=RUNNING)
+def provider_webhooks(_context: dg.SensorEvaluationContext, database: Database) -> dg.SkipReason:
+    """What e-mail providers told: who is written to no more, what became of messages in doubt, who opened what."""
+    report = stages.work_in_webhooks(database.store, clock.now(), settings.get())
+    return dg.SkipReason(
+        f"Events worked in {report.worked_in}, waiting {report.waiting}; actions settled {report.settled},"
+        f" users suppressed {report.suppressed}."
+    )
 
 
 @dg.sensor(jobs=jobs.JOBS, minimum_interval_seconds=EVERY_LOOK, default_status=RUNNING)
@@ -105,4 +117,4 @@ def _runs_of(instance: dg.DagsterInstance, asked: Collection[requests.Asked]) ->
     return {UUID(run.tags[requests.TAG]): requests.Started(run.run_id, run.status.value) for run in reversed(found)}
 
 
-SENSORS = [new_events, approved_actions, pending_approvals, run_requests, run_failure]
+SENSORS = [new_events, approved_actions, pending_approvals, provider_webhooks, run_requests, run_failure]

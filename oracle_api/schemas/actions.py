@@ -133,12 +133,14 @@ class PreviewOut(Outgoing):
 
 
 class OutcomeOut(Outgoing):
-    """What came of an action, as far as it is known."""
+    """What came of an action: null where it is not measured, so that nobody would know."""
 
-    opened: bool
-    clicked: bool
-    replied: bool
-    converted: bool
+    opened: bool | None
+    clicked: bool | None
+    replied: bool | None
+    converted: bool | None
+    bounced: bool | None
+    complained: bool | None
 
 
 class ActionOut(Outgoing):

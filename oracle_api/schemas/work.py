@@ -27,6 +27,12 @@ class Ready(Outgoing):
     oldest_approved_seconds: int | None
 
 
+class WebhookAnswer(Outgoing):
+    """How many of the events were not known yet."""
+
+    kept: int
+
+
 class ExecuteIn(Incoming):
     """What to send: one approved action; none named: all that is due."""
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.analyze.features import state_expr
 from oracle_lib.observe import catalogue
-from oracle_lib.observe.habits import DAY_PARTS
+from oracle_lib.observe.day_parts import DAY_PARTS
 from oracle_lib.observe.moments import OneDay
 from oracle_lib.settings import Settings
 from oracle_lib.storage import queue

@@ -155,6 +155,23 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@app.command(name="send-test")
+def send_test(
+    channel: Annotated[str, typer.Argument(help="email, dm, push, post or alert.")],
+    to: Annotated[str | None, typer.Argument(help="An e-mail address; for dm and push a user's id.")] = None,
+) -> None:
+    """Send a test message now and say what the provider said; exit 1 when it was not taken."""
+    from oracle_lib.execute import trial
+
+    def work(store: "Store") -> trial.Trial:
+        return trial.send(store, channel, to, settings=edge.settings(), actor="command line", now=clock.now())
+
+    tried = edge.with_store(work)
+    typer.echo(f"{tried.channel}: {tried.said}")
+    if not tried.delivered:
+        raise typer.Exit(1)
+
+
 @keys.command("create")
 def key_create(
     source: Annotated[str, typer.Option(help="The system that will hold the key; its events carry this name.")],

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from oracle_lib.cli import home, services
 from oracle_lib.cli.supervisor import Service, port_taken
 from oracle_lib.errors import OracleError
-from oracle_lib.execute.channels import installed
+from oracle_lib.execute.channels import Outbox, installed
 from oracle_lib.observe.ingest import oldest_dirty
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
@@ -34,7 +34,7 @@ class Diagnosis:
 def examine(settings: Settings, now: datetime) -> list[Diagnosis]:
     """Look at everything, each on its own: one ill does not hide the next."""
     up = home.is_up(settings)
-    found = [_python(), _home_folder(settings), _dagster_home(settings), _channels(settings)]
+    found = [_python(), _home_folder(settings), _dagster_home(settings), *_channels(settings)]
     found += [_port(service, up) for service in (services.api(settings), services.dagster_webserver(settings))]
     return [*found, *_database(settings, now, up)]
 
@@ -63,12 +63,17 @@ def _dagster_home(settings: Settings) -> Diagnosis:
     return Diagnosis("Dagster home", same, str(copied.parent), "Its dagster.yaml differs; `oracle up` copies it anew.")
 
 
-def _channels(settings: Settings) -> Diagnosis:
-    """Look at the settings of channels only: nobody is sent anything."""
-    if found := installed.faults(settings):
-        return Diagnosis("Channels", False, " ".join(found), "Until then nothing is sent and what is approved waits.")
-    used = ", ".join(f"{action_type} by {name}" for action_type, name in installed.chosen(settings).items())
-    return Diagnosis("Channels", True, used)
+def _channels(settings: Settings) -> Iterator[Diagnosis]:
+    """Look at the settings of each channel only: nobody is sent anything."""
+    for action_type, name in installed.chosen(settings).items():
+        subject = f"Channel for {action_type}"
+        if fault := installed.fault(settings, name):
+            cure = "Until then nothing is sent and what is approved waits."
+            yield Diagnosis(subject, False, f"{name}: {fault}", cure)
+        elif name == Outbox.name:
+            yield Diagnosis(subject, True, "outbox: messages are kept and nobody is written to")
+        else:
+            yield Diagnosis(subject, True, f"{name} is set up; `oracle send-test {action_type}` tries it")
 
 
 def _port(service: Service, up: bool) -> Diagnosis:

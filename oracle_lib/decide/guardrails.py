@@ -6,21 +6,24 @@ sending. Every no becomes a row in `skips`. Reasons, in the order they are asked
     unknown_user   there is no such user              test_user     a test user of a production installation
     environment    not production: nobody real is     suppressed    bounced, complained, unsubscribed or paused
                    reached                            no_consent    the user did not agree to this channel
-    topic_refused  the user wants no more of it       max_per_user  the rule has done its share for the user
-    cooldown       the rule fired for the user too    fewer         the user asked for one message a week at most, and
-                   short ago                                        has had it (`caps.py`)
+    topic_refused  the user wants no more of that     cooldown      the rule fired for the user too short ago
+    max_per_user   the rule has done its share for    fewer         the user asked for one message a week at most, and
+                   the user                                         has had it (`caps.py`)
     channel_daily_cap, channel_weekly_cap, daily_cap, weekly_cap    enough from all rules together (`caps.py`)
     holdout        the user's arm of the rule's experiment gets nothing (`experiments.py`); when proposing only
 
 What is about to be sent may also have to wait, and is then asked again:
 
     stopped        sending is stopped, at all or on this channel        quiet_hours    it is night where the user is
+    rule_paused    its rule's messages bounced or were complained about, and it was paused for that
+    hourly_cap, slow_start    too many for this hour, on the channel or of the rule (`execute/pacing.py`)
 
 A transactional message needs no consent, counts for no cap, and goes out at night and to those who unsubscribed or
 paused. An alert goes to the team: it is only asked about tests and stops. What a person wrote by hand is theirs to
 time: what the user said holds, and so do stops; the house's caps, cooldown and quiet hours do not.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -28,6 +31,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.decide import caps, experiments
@@ -39,6 +43,8 @@ from oracle_lib.storage.tables import actions, refused_topics, rules, sending_st
 
 # What rings or lights up where the user is.
 _WAKES = ("email", "dm", "push")
+# Who pauses a rule whose messages bounce or are complained about (`execute/reputation.py`).
+REPUTATION = "reputation"
 # How long an action waits before it is asked again whether sending is still stopped.
 _LOOK_AGAIN = timedelta(seconds=30)
 
@@ -95,17 +101,26 @@ def ask_of_user(conn: Connection, *, now: datetime, limits: Limits) -> None:
     conn.execute(sa.update(candidates).where(messages).values(reason=verdict))
 
 
-def check_action(conn: Connection, action_id: UUID, *, limits: Limits, reaches_people: bool) -> No | None:
-    """Ask again for one action that is about to be sent; return the no, if it is one.
+def lock_users(conn: Connection, action_ids: Collection[UUID]) -> None:
+    """Hold the users of some actions until the transaction ends, in an order that everybody keeps.
 
-    Holds a lock on the user until the transaction ends, so that two executors cannot both take the last place of a day.
-    `reaches_people` is false for a channel that keeps messages inside the house. Time is the database's.
+    So two executors cannot both take the last place of a user's day.
     """
-    conn.execute(_LOCK_USER, {"action_id": action_id})
-    row = conn.execute(_asked_again(limits, reaches_people), {"action_id": action_id}).one()
-    if row.reason is not None:
-        return No(row.reason, None)
-    return No(row.wait, row.until) if row.wait is not None else None
+    conn.execute(_LOCK_USERS, {"ids": list(action_ids)})
+
+
+def check_actions(
+    conn: Connection, action_ids: Collection[UUID], *, limits: Limits, reaches_people: bool
+) -> dict[UUID, No]:
+    """Ask again for actions that are about to be sent; return the noes. No two may be of the same user.
+
+    Their users must be held (`lock_users`). `reaches_people` is false for a channel that keeps messages inside the
+    house. Time is the database's.
+    """
+    if not action_ids:
+        return {}
+    rows = conn.execute(_asked_again(limits, reaches_people), {"ids": list(action_ids)})
+    return {row.id: No(row.reason, None) if row.reason else No(row.wait, row.until) for row in rows}
 
 
 def stopped(action_type: ColumnElement[str]) -> ColumnElement[bool]:
@@ -113,9 +128,15 @@ def stopped(action_type: ColumnElement[str]) -> ColumnElement[bool]:
     return sa.exists().where(sending_stops.c.scope.in_([sa.literal("all"), action_type]))
 
 
-_LOCK_USER = sa.select(
-    sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("oracle:user:" + actions.c.user_id, 0))
-).where(actions.c.id == sa.bindparam("action_id", type_=sa.Uuid))
+_ASKED = actions.c.id == sa.any_(sa.bindparam("ids", type_=pg.ARRAY(sa.Uuid)))
+_users = (
+    sa.select(sa.func.hashtextextended("oracle:user:" + actions.c.user_id, 0).label("key"))
+    .where(_ASKED)
+    .distinct()
+    .order_by("key")
+    .subquery()
+)
+_LOCK_USERS = sa.select(sa.func.pg_advisory_xact_lock(_users.c.key))
 
 
 @lru_cache(maxsize=16)
@@ -131,9 +152,10 @@ def _asked_again(limits: Limits, reaches_people: bool) -> sa.Select:
             actions.c.topic,
             rules.c.cooldown,
             rules.c.max_per_user,
+            rules.c.paused_by,
         )
         .join_from(actions, rules, rules.c.id == actions.c.rule_id, isouter=True)
-        .where(actions.c.id == sa.bindparam("action_id", type_=sa.Uuid))
+        .where(_ASKED)
         .subquery("asked")
     )
     verdict = sa.case(
@@ -143,9 +165,11 @@ def _asked_again(limits: Limits, reaches_people: bool) -> sa.Select:
     )
     night = _quiet_until(about, limits)
     stop = stopped(about.c.action_type)
-    wait = sa.case((stop, "stopped"), (night.is_not(None), "quiet_hours"), else_=sa.null())
-    until = sa.case((stop, sa.func.now() + _LOOK_AGAIN), else_=night)
-    return sa.select(verdict.label("reason"), wait.label("wait"), until.label("until")).select_from(about)
+    harmful = about.c.paused_by == REPUTATION
+    wait = sa.case((stop, "stopped"), (harmful, "rule_paused"), (night.is_not(None), "quiet_hours"), else_=sa.null())
+    until = sa.case((sa.or_(stop, harmful), sa.func.now() + _LOOK_AGAIN), else_=night)
+    answers = sa.select(about.c.id, verdict.label("reason"), wait.label("wait"), until.label("until")).subquery()
+    return sa.select(answers).where(sa.or_(answers.c.reason.is_not(None), answers.c.wait.is_not(None)))
 
 
 def _quiet_until(asked: sa.FromClause, limits: Limits) -> ColumnElement:

@@ -67,8 +67,9 @@ def _aggregate(table: sa.Table, layout: Layout, as_of: date, users: ibis.Table |
     days = days.filter(days.day <= day(as_of))
     windows = [within for _, within in (*counts, *sums)]
     bounds = [within for within in windows if within is not None]
-    if not lasts and len(bounds) == len(windows):
-        days = days.filter(days.day > before(as_of, max(bounds)))
+    widest = max(bounds) if not lasts and len(bounds) == len(windows) else None
+    if widest is not None:
+        days = days.filter(days.day > before(as_of, widest))
     if users is not None:
         days = days.semi_join(users, "user_id")
     if "event" in days.columns:
@@ -76,16 +77,17 @@ def _aggregate(table: sa.Table, layout: Layout, as_of: date, users: ibis.Table |
         days = days.filter(days.event.isin(names))
     measures: dict[str, ibis.Value] = {}
     for (event, within), column in counts.items():
-        measures[column] = _times(days, event).sum(where=_inside(days, as_of, within)).cast("int64")
+        measures[column] = _times(days, event).sum(where=_inside(days, as_of, within, widest)).cast("int64")
     for (of, within), column in sums.items():
-        measures[column] = days[of].sum(where=_inside(days, as_of, within)).cast("decimal(16, 2)")
+        measures[column] = days[of].sum(where=_inside(days, as_of, within, widest)).cast("decimal(16, 2)")
     for event, column in lasts.items():
         measures[column] = days.day.max(where=_times(days, event) > 0)
     return days.group_by("user_id").aggregate(**measures)
 
 
-def _inside(days: ibis.Table, as_of: date, within: int | None) -> ibis.Value:
-    return ibis.literal(value=True) if within is None else days.day > before(as_of, within)
+def _inside(days: ibis.Table, as_of: date, within: int | None, widest: int | None) -> ibis.Value | None:
+    """Say which days are in a window; None: all that are read, which are those of the `widest`."""
+    return None if within in (None, widest) else days.day > before(as_of, within)
 
 
 def _times(days: ibis.Table, event: str) -> ibis.Value:

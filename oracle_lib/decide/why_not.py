@@ -44,6 +44,9 @@ REASONS = {
     HOLDOUT: "The user is held out, so that the others can be compared with them.",
     "template": "The text names a fact that is not known of this user.",
     "stopped": "Sending was stopped; the message waited.",
+    "rule_paused": "The rule was paused because its messages bounced or were complained about; the message waited.",
+    "hourly_cap": "The channel had sent its messages of the hour; the message waited.",
+    "slow_start": "The rule began to write to many and goes step by step; the message waited.",
     "quiet_hours": "It was night where the user is; the message waited until morning.",
 }
 _RECENT_SKIPS = 20

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from sqlalchemy import Connection
+
 from oracle_lib.execute import approvals
 from oracle_lib.execute.moves import Plan
 
@@ -22,11 +24,11 @@ class Answer:
     undo: timedelta = timedelta(0)
 
 
-def plan(answer: Answer, *, actor: str, now: datetime) -> Plan:
+def plan(conn: Connection, answer: Answer, *, actor: str, now: datetime) -> Plan:
     """Return what the answer makes of an action. Raises `Invalid` for a reason that is none."""
     match answer.status:
         case "approved":
-            return approvals.approval(actor, now, answer.undo)
+            return approvals.approval(conn, actor, now, answer.undo)
         case "rejected":
             return approvals.rejection(answer.reason)
         case "cancelled":

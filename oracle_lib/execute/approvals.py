@@ -24,6 +24,7 @@ from sqlalchemy import Connection
 from oracle_lib.decide import content
 from oracle_lib.decide.definition import ADDRESSES, MAX_TOPIC
 from oracle_lib.errors import Invalid, NotFound
+from oracle_lib.execute import best_time
 from oracle_lib.execute.history import record
 from oracle_lib.execute.moves import UNSEEN, Move, Plan, Seen, audit, make_one, must_be, too_late
 from oracle_lib.execute.records import Action, get
@@ -111,23 +112,26 @@ def approve(
 
     It does not expire before its expiry has run once more.
     """
-    return make_one(conn, action_id, seen, approval(actor, now, undo), actor=actor, now=now)
+    return make_one(conn, action_id, seen, approval(conn, actor, now, undo), actor=actor, now=now)
 
 
-def approval(actor: str, now: datetime, undo: timedelta = timedelta(0)) -> Plan:
+def approval(conn: Connection, actor: str, now: datetime, undo: timedelta = timedelta(0)) -> Plan:
     """Return what approving makes of an action."""
 
     def plan(standing: Action) -> Move:
         must_be(standing, ("pending",), "approved")
+        best = sa.select(best_time.next_moment(now)).where(actions.c.id == standing.id)
+        scheduled_at = standing.scheduled_at or (conn.scalar(best) if standing.rule_id else None)
         waits = None
         if standing.expires_at is not None:
-            due = max(now, standing.scheduled_at or now)
+            due = max(now, scheduled_at or now)
             waits = due + (standing.expires_at - max(standing.created_at, standing.scheduled_at or standing.created_at))
         changed = {
             "approved_by": actor,
             "approved_at": now,
             "approved_hash": standing.content_hash,
             "payload": _payload(standing, standing.subject, standing.content),
+            "scheduled_at": scheduled_at,
             "expires_at": waits,
             "undo_until": now + undo if undo else None,
         }

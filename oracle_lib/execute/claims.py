@@ -1,23 +1,30 @@
 """Who has an action in hand: claim with a lease and a fence, renew before sending, finish only what is still mine.
 
 Each claim raises the action's fence. Whoever lost the lease, to a crash or a long pause, finishes 0 rows: the fence has
-moved on. Times are the database's, so workers' clocks do not matter.
+moved on. Times are the database's, so workers' clocks do not matter. All moves are of sets; each claim in a set stands
+for itself.
 """
 
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.types import TypeEngine
 
 from oracle_lib.decide import guardrails
 from oracle_lib.execute.history import record
 from oracle_lib.storage.tables import actions
 
 MAX_ATTEMPTS = 10
-_FIRST_PAUSE_SECONDS = 2
-_LONGEST_PAUSE_SECONDS = 30 * 60
+_FIRST_PAUSE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 30.0 * 60
 _NOW = sa.func.now()
 
 
@@ -41,6 +48,37 @@ class Claim:
     tried_for: timedelta | None
     channel: str | None
     message_class: str
+    rule_id: UUID | None
+    rule_version: int | None
+
+
+Became = Literal["executed", "retried", "held", "failed", "skipped", "unknown"]
+
+
+@dataclass(frozen=True)
+class End:
+    """What became of a claim. `retried` and `held` wait, at least for so long or until a moment.
+
+    `held` goes back as if it had not been taken: only for what the channel certainly has not.
+    """
+
+    mine: Claim
+    became: Became
+    reason: str | None = None
+    wait: datetime | timedelta | None = None
+    provider_id: str | None = None
+    sent_hash: str | None = None
+
+
+# The status that each end leads to, and the word for it in the history.
+_MOVES: Mapping[Became, tuple[str, str]] = {
+    "executed": ("executed", "delivered"),
+    "retried": ("approved", "retry"),
+    "held": ("approved", "held"),
+    "failed": ("failed", "failed"),
+    "skipped": ("skipped", "skipped"),
+    "unknown": ("unknown", "lost"),
+}
 
 
 def due() -> ColumnElement[bool]:
@@ -101,6 +139,8 @@ def claim(conn: Connection, which: ColumnElement[bool], *, owner: str, lease: ti
             (_NOW - actions.c.first_attempt_at).label("tried_for"),
             actions.c.channel,
             actions.c.message_class,
+            actions.c.rule_id,
+            actions.c.rule_version,
             actions.c.priority,
             sa.literal_column("old.status").label("was"),
         )
@@ -108,7 +148,7 @@ def claim(conn: Connection, which: ColumnElement[bool], *, owner: str, lease: ti
     rows = sorted(conn.execute(taken), key=lambda row: (-row.priority, row.id))
     for was in ("approved", "executing"):
         record(conn, [row.id for row in rows if row.was == was], "claimed", actor=owner, old=was, new="executing")
-    return [Claim(*row[:13]) for row in rows]
+    return [Claim(*row[:15]) for row in rows]
 
 
 def set_aside_lost(conn: Connection, safe_channels: list[str], *, owner: str) -> int:
@@ -116,8 +156,9 @@ def set_aside_lost(conn: Connection, safe_channels: list[str], *, owner: str) ->
 
     That is what went to a channel that would deliver the same key twice, and what was taken too often.
     """
-    lost = (
-        sa.update(actions)
+    # Passing over what somebody has locked: two that lock the same rows in their own order would wait for ever.
+    chosen = (
+        sa.select(actions.c.id)
         .where(
             abandoned(),
             sa.or_(
@@ -125,6 +166,11 @@ def set_aside_lost(conn: Connection, safe_channels: list[str], *, owner: str) ->
                 actions.c.attempts >= MAX_ATTEMPTS,
             ),
         )
+        .with_for_update(skip_locked=True)
+    )
+    lost = (
+        sa.update(actions)
+        .where(actions.c.id.in_(chosen))
         .values(status="unknown", reason="lease_lost", lease_owner=None, lease_until=None, updated_at=_NOW)
         .returning(actions.c.id)
     )
@@ -133,88 +179,103 @@ def set_aside_lost(conn: Connection, safe_channels: list[str], *, owner: str) ->
     return len(ids)
 
 
-def renew(conn: Connection, mine: Claim, *, channel: str, lease: timedelta) -> bool:
-    """Hold the action for one more lease and note that it now goes to `channel`; false when it is not mine any more."""
-    changed = sa.update(actions).where(_mine(mine))
-    done = conn.execute(
-        changed.values(
+def renew(conn: Connection, mine: Mapping[Claim, str], *, lease: timedelta) -> set[UUID]:
+    """Hold claims for one more lease and note the channel that each now goes to; return which are still mine."""
+    given = _given(list(mine), channel=(list(mine.values()), sa.Text()))
+    changed = (
+        sa.update(actions)
+        .where(_still_mine(given))
+        .values(
             lease_until=_NOW + lease,
-            channel=channel,
+            channel=given.c.channel,
             first_attempt_at=sa.func.coalesce(actions.c.first_attempt_at, _NOW),
         )
+        .returning(actions.c.id)
     )
-    return done.rowcount == 1
+    return set(conn.execute(changed).scalars())
 
 
-def finish(
-    conn: Connection,
-    mine: Claim,
-    status: str,
-    *,
-    owner: str,
-    reason: str | None = None,
-    provider_id: str | None = None,
-    sent_hash: str | None = None,
-    not_before: timedelta | None = None,
-) -> bool:
-    """Move the action out of my hand to `status`; false, and nothing changes, when it is not mine any more.
+def finish(conn: Connection, ends: Sequence[End], *, owner: str) -> set[UUID]:
+    """Move claims out of my hand to their ends; return which were still mine: nothing changes with the others.
 
-    `approved` is tried again after a pause that grows with the attempts, and not before `not_before` from now.
+    What is tried again waits for a pause that grows with the attempts.
     """
-    sent = {"executed_at": _NOW, "provider_id": provider_id, "sent_hash": sent_hash} if status == "executed" else {}
-    pause = sa.func.greatest(_pause(mine.attempts), not_before or timedelta(0))
-    again = {"next_attempt_at": _NOW + pause} if status == "approved" else {}
-    done = conn.execute(
-        sa.update(actions)
-        .where(_mine(mine))
-        .values(status=status, reason=reason, lease_owner=None, lease_until=None, updated_at=_NOW, **sent, **again)
+    if not ends:
+        return set()
+    done = set(conn.execute(_finish(ends)).scalars())
+    groups: defaultdict[tuple[Became, str | None], list[UUID]] = defaultdict(list)
+    for end in ends:
+        if end.mine.id in done:
+            groups[end.became, end.reason].append(end.mine.id)
+    for (became, reason), ids in groups.items():
+        status, verb = _MOVES[became]
+        record(conn, ids, verb, actor=owner, old="executing", new=status, reason=reason)
+    return done
+
+
+def _finish(ends: Sequence[End]) -> ReturningUpdate[UUID]:
+    given = _given(
+        [end.mine for end in ends],
+        status=([_MOVES[end.became][0] for end in ends], sa.Text()),
+        reason=([end.reason for end in ends], sa.Text()),
+        provider_id=([end.provider_id for end in ends], sa.Text()),
+        sent_hash=([end.sent_hash for end in ends], sa.Text()),
+        until=([end.wait if isinstance(end.wait, datetime) else None for end in ends], sa.DateTime(timezone=True)),
+        wait=([end.wait if isinstance(end.wait, timedelta) else None for end in ends], sa.Interval()),
+        backoff=([_backoff(end) for end in ends], sa.Double()),
+        held=([end.became == "held" for end in ends], sa.Boolean()),
+        untried=([end.became == "held" and end.mine.tried_for is None for end in ends], sa.Boolean()),
     )
-    if done.rowcount == 0:
-        return False
-    record(conn, mine.id, _VERBS[status], actor=owner, old="executing", new=status, reason=reason)
-    return True
-
-
-_VERBS = {
-    "executed": "delivered",
-    "approved": "retry",
-    "failed": "failed",
-    "skipped": "skipped",
-    "unknown": "lost",
-}
-
-
-def hold(conn: Connection, mine: Claim, reason: str, until: datetime | timedelta, *, owner: str) -> bool:
-    """Put the action back until a moment, or for so long, as if it had not been taken; false when it is not mine.
-
-    Only for what the channel certainly has not: what was tried for the first time is untried again.
-    """
-    untried = {"first_attempt_at": None, "channel": None} if mine.tried_for is None else {}
-    done = conn.execute(
+    # Cut by up to a half, so that many do not come back together.
+    backoff = sa.func.make_interval(0, 0, 0, 0, 0, 0, given.c.backoff * (0.5 + sa.func.random() / 2))
+    pause = sa.func.greatest(backoff, given.c.wait)
+    sent = given.c.status == "executed"
+    return (
         sa.update(actions)
-        .where(_mine(mine))
+        .where(_still_mine(given))
         .values(
-            status="approved",
-            reason=reason,
+            status=given.c.status,
+            reason=given.c.reason,
             lease_owner=None,
             lease_until=None,
             updated_at=_NOW,
-            next_attempt_at=_NOW + until if isinstance(until, timedelta) else until,
-            attempts=actions.c.attempts - 1,
-            **untried,
+            executed_at=sa.case((sent, _NOW), else_=actions.c.executed_at),
+            provider_id=sa.func.coalesce(given.c.provider_id, actions.c.provider_id),
+            sent_hash=sa.func.coalesce(given.c.sent_hash, actions.c.sent_hash),
+            next_attempt_at=sa.func.coalesce(given.c.until, _NOW + pause, actions.c.next_attempt_at),
+            attempts=actions.c.attempts - sa.cast(given.c.held, sa.Integer),
+            first_attempt_at=sa.case((given.c.untried, None), else_=actions.c.first_attempt_at),
+            channel=sa.case((given.c.untried, None), else_=actions.c.channel),
         )
+        .returning(actions.c.id)
     )
-    if done.rowcount == 0:
-        return False
-    record(conn, mine.id, "held", actor=owner, old="executing", new="approved", reason=reason)
-    return True
 
 
-def _mine(mine: Claim) -> ColumnElement[bool]:
-    return sa.and_(actions.c.id == mine.id, actions.c.fence == mine.fence, actions.c.status == "executing")
+def put_off(conn: Connection, which: ColumnElement[bool], reason: str, until: ColumnElement[datetime]) -> int:
+    """Let what is approved, due and meant wait until a moment, saying why; return how many. Nothing is taken for it."""
+    mine = sa.select(actions.c.id).where(due(), actions.c.status == "approved", which).with_for_update(skip_locked=True)
+    later = sa.update(actions).where(actions.c.id.in_(mine)).values(next_attempt_at=until, reason=reason)
+    return conn.execute(later).rowcount
 
 
-def _pause(attempts: int) -> ColumnElement:
-    """Wait 2 s, 4 s, 8 s .. 30 min, each cut by up to a half so that many do not come back together."""
-    seconds = min(_FIRST_PAUSE_SECONDS * 2 ** (attempts - 1), _LONGEST_PAUSE_SECONDS)
-    return sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds * (0.5 + sa.func.random() / 2))
+def _given(mine: Collection[Claim], **columns: tuple[Sequence[object], TypeEngine[Any]]) -> sa.TableValuedAlias:
+    """Return a table of claims and what is said of each: one statement for any number of them, compiled once."""
+    whole: dict[str, tuple[Sequence[object], TypeEngine[Any]]] = {
+        "id": ([one.id for one in mine], sa.Uuid()),
+        "fence": ([one.fence for one in mine], sa.BigInteger()),
+        **columns,
+    }
+    arrays = [sa.bindparam(name, list(values), type_=pg.ARRAY(kind)) for name, (values, kind) in whole.items()]
+    made = [sa.column(name, kind) for name, (_, kind) in whole.items()]
+    return sa.func.unnest(*arrays).table_valued(*made, name="given").render_derived()
+
+
+def _still_mine(given: sa.FromClause) -> ColumnElement[bool]:
+    return sa.and_(actions.c.id == given.c.id, actions.c.fence == given.c.fence, actions.c.status == "executing")
+
+
+def _backoff(end: End) -> float | None:
+    """Return the seconds before another try: 2, 4, 8 .. 30 min."""
+    if end.became != "retried":
+        return None
+    return min(_FIRST_PAUSE_SECONDS * 2 ** (end.mine.attempts - 1), _LONGEST_PAUSE_SECONDS)

@@ -4,33 +4,46 @@ Every line may be the last one of this process. Before delivery the claim is com
 is written only if the fence is still mine. What lies between is tried again under the same idempotency key, so a
 channel that knows keys delivers once; one that does not leaves `unknown` for a webhook or a person. What is sent are
 the bytes that were frozen at approval. Guarantee G6: `tests/guarantees/test_g6_*.py`.
+
+One thread talks to the database, a few talk to providers. As many messages are prepared in a transaction as there are
+free senders, and each starts when that has committed: a lease is a moment old when its message goes out, and after a
+stop nothing starts but what a sender was just handed. What came back meanwhile is finished together.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from time import sleep
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.dialects.postgresql import insert
 
-from oracle_lib.decide import content, guardrails
-from oracle_lib.decide.guardrails import Limits, No
 from oracle_lib.errors import Conflict
-from oracle_lib.execute import claims, messages, records, unsubscribe_links
-from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Channel, Delivered, Message, Refused, installed
-from oracle_lib.execute.claims import MAX_ATTEMPTS, Claim
-from oracle_lib.observe.batch import Door
-from oracle_lib.observe.ingest import ingest
-from oracle_lib.observe.wire import Limits as WireLimits
+from oracle_lib.execute import after_sending, before_sending, claims, records
+from oracle_lib.execute.after_sending import LOOK_AGAIN
+from oracle_lib.execute.before_sending import Preparation
+from oracle_lib.execute.channel_limits import ChannelLimits
+from oracle_lib.execute.channels import (
+    Ambiguous,
+    Answer,
+    Broken,
+    Channel,
+    Delivered,
+    Limited,
+    Message,
+    Pause,
+    idempotency_key,
+    installed,
+)
+from oracle_lib.execute.claims import Claim, End
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.tables import actions, skips
+from oracle_lib.storage.tables import actions
 
 _log = structlog.get_logger(__name__)
 
@@ -38,8 +51,10 @@ _log = structlog.get_logger(__name__)
 STEPS = ("after_claim", "before_send", "after_send_before_commit", "after_commit")
 Step = Callable[[str], None]
 
-# How long messages wait before a channel that needs a person is asked again.
-_LOOK_AGAIN = timedelta(minutes=15)
+# Answers that come so soon after the first are written down together.
+_GATHERED_SECONDS = 0.01
+# A pause up to so long is waited out with the messages in hand; for a longer one they are put back.
+_WAITED_OUT = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
@@ -83,16 +98,14 @@ def run_due(
     `owner` names this executor in leases and history. `channels` is by action type (default: as the settings say).
     `step` is called with the name of each of `STEPS`.
     """
-    became: Counter[str] = Counter()
     with _channels(channels, store, settings) as ways:
-        worker = _Worker(store, settings, owner, ways, step or _nothing)
-        while True:
-            with store.transaction() as conn:
-                became["unknown"] += claims.set_aside_lost(conn, worker.safe_channels, owner=owner)
-                mine = claims.claim(conn, claims.due(), owner=owner, lease=worker.lease, limit=limit)
-            if not mine:
-                return ExecuteReport(**became)
-            became.update(worker.send(one) for one in mine)
+        crew = _Crew(store, settings, owner, ways, step or _nothing, senders=settings.senders)
+
+        def more(conn: Connection) -> list[Claim]:
+            crew.became["unknown"] += claims.set_aside_lost(conn, crew.safe_channels, owner=owner)
+            return claims.claim(conn, claims.due(), owner=owner, lease=crew.lease, limit=limit)
+
+        return crew.run(more)
 
 
 def run_one(
@@ -109,153 +122,136 @@ def run_one(
     taken back, or when somebody else has it in hand.
     """
     with _channels(channels, store, settings) as ways:
-        worker = _Worker(store, settings, owner, ways, _nothing)
+        crew = _Crew(store, settings, owner, ways, _nothing, senders=1)
+        ready = sa.and_(actions.c.status == "approved", claims.final())
+        which = sa.and_(actions.c.id == action_id, sa.or_(ready, claims.abandoned()))
         with store.transaction() as conn:
-            ready = sa.and_(actions.c.status == "approved", claims.final())
-            which = sa.and_(actions.c.id == action_id, sa.or_(ready, claims.abandoned()))
-            mine = claims.claim(conn, which, owner=owner, lease=worker.lease)
+            mine = claims.claim(conn, which, owner=owner, lease=crew.lease)
             if not mine:
                 raise _not_ready(records.get(conn, action_id))
-        worker.send(mine[0])
+        crew.waiting.extend(mine)
+        crew.run(_no_more)
     with store.transaction() as conn:
         return records.get(conn, action_id)
 
 
-def idempotency_key(settings: Settings, action_id: UUID) -> str:
-    """Return the key under which a provider delivers an action once, however often it is asked."""
-    return f"oracle/{settings.environment}/action/{action_id}"
-
-
-class _Worker:
-    """Sends claimed actions one by one."""
+class _Crew:
+    """Sends claimed actions, up to `senders` at once."""
 
     def __init__(
-        self, store: Store, settings: Settings, owner: str, channels: Mapping[str, Channel], step: Step
+        self, store: Store, settings: Settings, owner: str, channels: Mapping[str, Channel], step: Step, *, senders: int
     ) -> None:
-        self.store = store
-        self.settings = settings
-        self.owner = owner
-        self.channels = channels
-        self.step = step
         self.lease = timedelta(seconds=settings.lease_seconds)
-        self.limits = Limits.of(settings)
-        self.broken: dict[str, Broken] = {}
-        self.link_key: bytes | None = None
+        self.waiting: deque[Claim] = deque()
+        self.became: Counter[str] = Counter()
+        self._store = store
+        self._settings = settings
+        self._owner = owner
+        self._channels = channels
+        self._step = step
+        self._senders = senders
+        self._preparation = Preparation(settings, channels, owner)
+        self._limits = ChannelLimits()
+        self._flying: dict[Future[Answer], Claim] = {}
 
     @property
     def safe_channels(self) -> list[str]:
         """The channels that deliver a key once."""
-        return sorted({channel.name for channel in self.channels.values() if channel.idempotent})
+        return sorted({channel.name for channel in self._channels.values() if channel.idempotent})
 
-    def send(self, mine: Claim) -> str:
-        """Send one action; return what became of it, by the names of `ExecuteReport`."""
-        self.step("after_claim")
-        channel = self.channels[mine.action_type]
-        with self.store.transaction() as conn:
-            if ended := self._ask_again(conn, mine, channel):
-                return ended
-            message = self._message(conn, mine)
-        self.step("before_send")
-        answer = self._deliver(message, channel)
-        self.step("after_send_before_commit")
-        with self.store.transaction() as conn:
-            became = self._finish(conn, mine, channel, answer)
-        self.step("after_commit")
-        return became
+    def run(self, more: Callable[[Connection], list[Claim]]) -> ExecuteReport:
+        """Send what waits, and what `more` claims whenever nothing does, until that is nothing."""
+        with ThreadPoolExecutor(self._senders, thread_name_prefix="sender") as pool:
+            while True:
+                if not self.waiting and len(self._flying) < self._senders:
+                    self._claim(more)
+                if not self.waiting and not self._flying:
+                    return ExecuteReport(**self.became)
+                if batch := self._next():
+                    self._start(pool, batch)
+                opens_in = min((self._limits.opens_in(self._channel(mine).name) for mine in self.waiting), default=0)
+                if self._flying:
+                    wait(self._flying, opens_in or None, FIRST_COMPLETED)
+                    self._finish(wait(self._flying, _GATHERED_SECONDS).done)
+                else:
+                    sleep(opens_in)
 
-    def _ask_again(self, conn: Connection, mine: Claim, channel: Channel) -> str | None:
-        """Check what may have changed since approval and hold the lease; return the end if there is nothing to send."""
-        if broken := self.broken.get(channel.name):
-            return self._wait_for_mending(conn, mine, broken)
-        if content.content_hash(mine.payload) != mine.approved_hash:
-            return self._end(conn, mine, "failed", "payload_changed")
-        if doubt := _may_be_sent_twice(mine, channel):
-            return self._end(conn, mine, "unknown", doubt)
-        no = guardrails.check_action(conn, mine.id, limits=self.limits, reaches_people=channel.reaches_people)
-        if no is not None:
-            ended = self._refused(conn, mine, no)
-            if ended != "dropped":
-                _keep_skip(conn, mine.id, no.reason)
-            return ended
-        if not claims.renew(conn, mine, channel=channel.name, lease=self.lease):
-            return "dropped"
-        return None
+    def _claim(self, more: Callable[[Connection], list[Claim]]) -> None:
+        with self._store.transaction() as conn:
+            mine = more(conn)
+        self.waiting.extend(mine)
+        if mine:
+            self._step("after_claim")
 
-    def _message(self, conn: Connection, mine: Claim) -> Message:
-        """Compose what a channel is handed, with the address that an e-mail goes to now and its way out."""
-        return messages.compose(conn, mine, mine.payload, self.settings, lambda: self._link(conn, mine.id))
+    def _next(self) -> list[Claim]:
+        """Take what free senders may be handed now out of what waits."""
+        open_ones = [mine for mine in self.waiting if self._limits.room(self._channel(mine).name) > 0]
+        batch = []
+        for mine in before_sending.one_a_user(open_ones, self._senders - len(self._flying)):
+            if self._limits.room(self._channel(mine).name) > 0:
+                self._limits.take(self._channel(mine).name)
+                self.waiting.remove(mine)
+                batch.append(mine)
+        return batch
 
-    def _link(self, conn: Connection, action_id: UUID) -> str:
-        self.link_key = self.link_key or unsubscribe_links.key(conn, self.settings)
-        return unsubscribe_links.link(self.settings.public_url, self.link_key, action_id)
+    def _start(self, pool: ThreadPoolExecutor, batch: list[Claim]) -> None:
+        with self._store.transaction() as conn:
+            prepared = self._preparation.prepare(conn, batch)
+        self._count(prepared.ends, of=len(batch) - len(prepared.messages))
+        if prepared.messages:
+            self._step("before_send")
+        for mine, message in prepared.messages:
+            self._flying[pool.submit(self._deliver, message)] = mine
 
-    def _refused(self, conn: Connection, mine: Claim, no: No) -> str:
-        if no.until is not None:
-            return "held" if claims.hold(conn, mine, no.reason, no.until, owner=self.owner) else "dropped"
-        # An earlier try may have arrived: then nobody can say that it was not sent.
-        return self._end(conn, mine, "skipped" if mine.tried_for is None else "unknown", no.reason)
+    def _finish(self, arrived: set[Future[Answer]]) -> None:
+        if not arrived:
+            return
+        answers = [(self._flying.pop(future), future.result()) for future in arrived]
+        self._step("after_send_before_commit")
+        with self._store.transaction() as conn:
+            ends = [after_sending.end_of(mine, self._channel(mine), answer) for mine, answer in answers]
+            ours = after_sending.finish(conn, ends, owner=self._owner, settings=self._settings)
+            for mine, answer in answers:
+                self._heed(conn, self._channel(mine), answer)
+        self._count(ours, of=len(answers))
+        self._step("after_commit")
 
-    def _deliver(self, message: Message, channel: Channel) -> Answer:
-        key = idempotency_key(self.settings, message.action_id)
+    def _heed(self, conn: Connection, channel: Channel, answer: Answer) -> None:
+        """Leave a channel alone for as long as its answer asks."""
+        pause, reason = _asked(answer)
+        if pause is None:
+            return
+        self._limits.heed(channel.name, pause)
+        if isinstance(answer, Broken):
+            _log.error("channel_broken", channel=channel.name, reason=reason)
+        if pause.span <= _WAITED_OUT:
+            return
+        back = [mine for mine in self.waiting if self._channel(mine).name == channel.name]
+        for mine in back:
+            self.waiting.remove(mine)
+        ends = [End(mine, "held", reason, pause.span) for mine in back]
+        done = claims.finish(conn, ends, owner=self._owner)
+        self._count([end for end in ends if end.mine.id in done], of=len(ends))
+        types = [action_type for action_type, used in self._channels.items() if used.name == channel.name]
+        claims.put_off(conn, actions.c.action_type.in_(types), reason, sa.func.now() + pause.span)
+
+    def _deliver(self, message: Message) -> Answer:
+        channel = self._channels[message.action_type]
         try:
-            return channel.deliver(message, key)
+            return channel.deliver(message, idempotency_key(self._settings.environment, message.action_id))
         except Exception as error:  # noqa: BLE001  a provider's library is an edge; one bad message must not stop the others
             _log.warning(
                 "channel_raised", channel=channel.name, action=str(message.action_id), error=type(error).__name__
             )
             return Ambiguous(f"{channel.name} raised {type(error).__name__}")
 
-    def _finish(self, conn: Connection, mine: Claim, channel: Channel, answer: Answer) -> str:
-        match answer:
-            case Delivered(provider_id):
-                sent_hash = content.content_hash(mine.payload)
-                if not claims.finish(
-                    conn, mine, "executed", owner=self.owner, provider_id=provider_id, sent_hash=sent_hash
-                ):
-                    return "dropped"
-                self._tell(conn, mine)
-                return "executed"
-            case Refused(reason, permanent, retry_after):
-                # An earlier try under the same key may have arrived: giving up then says that nobody knows.
-                given_up = "unknown" if channel.idempotent and mine.tried_for is not None else "failed"
-                status = "failed" if permanent else self._again(mine, given_up)
-                return self._end(conn, mine, status, reason, not_before=retry_after)
-            case Broken(reason):
-                _log.error("channel_broken", channel=channel.name, reason=reason)
-                self.broken[channel.name] = answer
-                return self._wait_for_mending(conn, mine, answer)
-            case Ambiguous(reason):
-                return self._end(conn, mine, self._again(mine, "unknown") if channel.idempotent else "unknown", reason)
+    def _channel(self, mine: Claim) -> Channel:
+        return self._channels[mine.action_type]
 
-    def _again(self, mine: Claim, otherwise: str) -> str:
-        return "approved" if mine.attempts < MAX_ATTEMPTS else otherwise
-
-    def _wait_for_mending(self, conn: Connection, mine: Claim, broken: Broken) -> str:
-        """Hold the action until somebody may have mended its channel; in this run nothing more is asked of it."""
-        return "held" if claims.hold(conn, mine, broken.reason, _LOOK_AGAIN, owner=self.owner) else "dropped"
-
-    def _end(
-        self, conn: Connection, mine: Claim, status: str, reason: str, *, not_before: timedelta | None = None
-    ) -> str:
-        done = claims.finish(conn, mine, status, owner=self.owner, reason=reason, not_before=not_before)
-        if not done:
-            return "dropped"
-        return "retried" if status == "approved" else status
-
-    def _tell(self, conn: Connection, mine: Claim) -> None:
-        """Put the delivery among the user's events: `email_sent`, `dm_sent` and the rest."""
-        facts: dict[str, object] = {"actionId": str(mine.id), "template": mine.template, "subject": mine.subject}
-        if mine.action_type == "email":
-            facts["emailId"] = str(mine.id)
-        event = {
-            "userId": mine.user_id,
-            "event": f"{mine.action_type}_sent",
-            "source": "oracle",
-            "messageId": f"oracle/action/{mine.id}/sent",
-            "metadata": {name: value for name, value in facts.items() if value is not None},
-        }
-        door = Door(source="oracle", limits=WireLimits(currency=self.settings.currency, internal=True))
-        ingest(conn, [msgspec.json.encode(event)], door=door, received_at=conn.scalars(sa.select(sa.func.now())).one())
+    def _count(self, ends: list[End], *, of: int) -> None:
+        """Count what became of so many claims; those without an end were taken over by another executor."""
+        self.became.update(end.became for end in ends)
+        self.became["dropped"] += of - len(ends)
 
 
 def _not_ready(standing: records.Action) -> Conflict:
@@ -265,32 +261,28 @@ def _not_ready(standing: records.Action) -> Conflict:
     return Conflict(told, current=records.wire_state(standing))
 
 
-def _may_be_sent_twice(mine: Claim, channel: Channel) -> str | None:
-    """Return why an earlier try may have arrived and nobody here would notice: then only a person may try again."""
-    if mine.tried_for is None:
-        return None
-    if mine.channel != channel.name:
-        return "channel_changed"
-    return "key_expired" if channel.key_lives is not None and mine.tried_for > channel.key_lives else None
-
-
-def _keep_skip(conn: Connection, action_id: UUID, reason: str) -> None:
-    columns = ["rule_id", "rule_version", "user_id", "cause", "reason", "action_id"]
-    about = sa.select(
-        actions.c.rule_id,
-        actions.c.rule_version,
-        actions.c.user_id,
-        sa.func.coalesce(actions.c.cause, "manual"),
-        sa.literal(reason),
-        actions.c.id,
-    ).where(actions.c.id == action_id)
-    conn.execute(insert(skips).from_select(columns, about).on_conflict_do_nothing())
+def _asked(answer: Answer) -> tuple[Pause | None, str]:
+    """Return how long a channel wants to be left alone, and why."""
+    match answer:
+        case Delivered(_, pause):
+            return pause, "rate_limit"
+        case Limited(reason, pause):
+            return pause, reason
+        case Broken(reason):
+            return Pause(LOOK_AGAIN), reason
+        case _:
+            return None, ""
 
 
 def _channels(
     given: Mapping[str, Channel] | None, store: Store, settings: Settings
 ) -> AbstractContextManager[Mapping[str, Channel]]:
     return installed.opened(store, settings) if given is None else nullcontext(given)
+
+
+def _no_more(_: Connection) -> list[Claim]:
+    """Claim nothing beyond what was asked for."""
+    return []
 
 
 def _nothing(step: str) -> None:

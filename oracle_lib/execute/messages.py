@@ -49,20 +49,22 @@ class Preview:
     problem: str | None = None
 
 
-def compose(conn: Connection, about: _Said, payload: bytes, settings: Settings, link: Callable[[], str]) -> Message:
-    """Return an action's message, with the address an e-mail goes to now; marketing has `link` as its way out."""
-    to = unsubscribe = None
-    if about.action_type == "email":
-        to = conn.scalar(sa.select(users.c.email).where(users.c.id == about.user_id))
-        if about.message_class == "marketing" and settings.public_url:
-            unsubscribe = link()
-    return Message(about.id, about.user_id, about.action_type, about.subject, about.content, payload, to, unsubscribe)
+def compose(about: _Said, payload: bytes, *, to: str | None, link: Callable[[], str] | None) -> Message:
+    """Return an action's message; an e-mail goes `to` an address, and marketing has `link` as its way out."""
+    mailed = about.action_type == "email"
+    unsubscribe = link() if link and mailed and about.message_class == "marketing" else None
+    address = to if mailed else None
+    return Message(
+        about.id, about.user_id, about.action_type, about.subject, about.content, payload, address, unsubscribe
+    )
 
 
 def preview(conn: Connection, action_id: UUID, settings: Settings) -> Preview:
     """Return what the recipient of an action would get, but for a link that unsubscribes nobody. Raises `NotFound`."""
     action = records.get(conn, action_id)
-    message = compose(conn, action, b"", settings, lambda: unsubscribe_links.example(settings.public_url))
+    to = conn.scalar(sa.select(users.c.email).where(users.c.id == action.user_id))
+    link = (lambda: unsubscribe_links.example(settings.public_url)) if settings.public_url else None
+    message = compose(action, b"", to=to, link=link)
     if action.action_type == "email":
         sender = Sender(settings.email_sender, settings.email_address, settings.postal_address)
         return _of_letter(letter.compose(message, sender), sender)

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.decide import content
+from oracle_lib.execute import best_time
 from oracle_lib.execute.history import record
 from oracle_lib.storage.tables import action_changes, actions, rules
 
@@ -102,6 +103,7 @@ def approve_by_policy(conn: Connection, now: datetime) -> int:
             approved_at=now,
             approved_hash=actions.c.content_hash,
             payload=frozen.c.payload,
+            scheduled_at=sa.func.coalesce(actions.c.scheduled_at, best_time.next_moment(now)),
             updated_at=now,
         )
         .returning(actions.c.id)

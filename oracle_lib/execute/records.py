@@ -10,19 +10,25 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.errors import Invalid, NotFound
-from oracle_lib.storage.tables import ACTION_STATUSES, ACTION_TYPES, actions, outcomes
+from oracle_lib.storage.tables import ACTION_STATUSES, ACTION_TYPES, actions, outcomes, rule_versions, webhook_inbox
 
 MAX_PAGE = 200
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an action, as far as it is known."""
+    """What came of an action. False: it would be known if it had come; None: nobody would know.
 
-    opened: bool = False
-    clicked: bool = False
-    replied: bool = False
-    converted: bool = False
+    What becomes of a letter is known once its provider told of it, a conversion where the action's rule has a goal, and
+    a reply only once it came: nothing says that there is none.
+    """
+
+    opened: bool | None = None
+    clicked: bool | None = None
+    replied: bool | None = None
+    converted: bool | None = None
+    bounced: bool | None = None
+    complained: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,19 @@ _KINDS = sa.func.array(
     sa.select(outcomes.c.kind).where(outcomes.c.action_id == actions.c.id).correlate(actions).scalar_subquery(),
     type_=sa.ARRAY(sa.Text),
 ).label("kinds")
+_TOLD = sa.exists().where(webhook_inbox.c.action_id == actions.c.id).correlate(actions).label("told")
+_HAS_GOAL = (
+    sa.exists()
+    .where(
+        rule_versions.c.rule_id == actions.c.rule_id,
+        rule_versions.c.version == actions.c.rule_version,
+        rule_versions.c.definition["goal"]["event"].astext.is_not(None),
+    )
+    .correlate(actions)
+    .label("has_goal")
+)
 _COLUMNS = tuple(actions.c[name] for name in Action.__dataclass_fields__ if name != "outcome")
-_ACTIONS = sa.select(*_COLUMNS, _KINDS)
+_ACTIONS = sa.select(*_COLUMNS, _KINDS, _TOLD, _HAS_GOAL)
 
 
 def get(conn: Connection, action_id: UUID) -> Action:
@@ -149,8 +166,10 @@ def _some(ids: Sequence[UUID]) -> sa.Select:
 
 def _action(row: sa.Row) -> Action:
     values = row._asdict()
-    kinds = set(values.pop("kinds"))
-    known = {kind: kind in kinds for kind in Outcome.__dataclass_fields__}
+    came, told, has_goal = values.pop("kinds"), values.pop("told"), values.pop("has_goal")
+    measured = {"converted": has_goal} | dict.fromkeys(("opened", "clicked", "bounced", "complained"), told)
+    known = {kind: False for kind, is_measured in measured.items() if is_measured}
+    known |= {kind: True for kind in came if kind in Outcome.__dataclass_fields__}
     return Action(**values, outcome=Outcome(**known))
 
 

@@ -23,9 +23,9 @@ from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.errors import NotFound
-from oracle_lib.execute.history import record
+from oracle_lib.execute import suppressing
+from oracle_lib.execute.suppressing import Suppression
 from oracle_lib.observe import identities
-from oracle_lib.storage.locks import lock
 from oracle_lib.storage.tables import (
     actions,
     audit_log,
@@ -38,8 +38,6 @@ from oracle_lib.storage.tables import (
 
 PAUSE = timedelta(days=30)
 _ACTOR = "recipient"
-# Where what waits may go: nobody has seen a pending action's words yet, an approved one is taken back.
-_ENDS = {"pending": "rejected", "approved": "cancelled"}
 
 
 class Wish(StrEnum):
@@ -127,35 +125,37 @@ def ask(conn: Connection, who: Recipient, wish: Wish, now: datetime) -> Standing
 
     Waits for an executor that is asking the guardrails about the same user.
     """
-    lock(conn, f"user:{who.user_id}")
+    suppressing.hold(conn, [who.user_id])
     stands = standing(conn, who, now)
     if stands is None or (wish is Wish.NO_MORE and stands.until is not None):
         stands = Standing(wish.value, now + PAUSE if wish is Wish.PAUSE else None, theirs=True)
-        _suppress(conn, who, stands, now)
-    until = stands.until
-    during = sa.true() if until is None else sa.func.coalesce(actions.c.scheduled_at, now) < until
-    _end_what_waits(conn, who, during, stands.reason, now)
+        suppressing.suppress(conn, [_suppression(who, stands, now)], actor=_ACTOR, now=now)
+        if wish is Wish.NO_MORE:
+            came = {"action_id": who.action_id, "kind": "unsubscribed", "at": now, "user_id": who.user_id}
+            conn.execute(insert(outcomes).values(came).on_conflict_do_nothing())
+    suppressing.end_what_waits(conn, [_suppression(who, stands, now)], actor=_ACTOR, now=now)
     return stands
 
 
 def refuse_topic(conn: Connection, who: Recipient, topic: str, now: datetime) -> None:
     """Send the recipient no more marketing about a topic on the channel, and end what waits of it."""
-    lock(conn, f"user:{who.user_id}")
+    suppressing.hold(conn, [who.user_id])
     if _is_new(conn, refused_topics, who, at=now, topic=topic):
         _audit(conn, who, "topic_refused", now, topic=topic)
-    _end_what_waits(conn, who, actions.c.topic == topic, "topic_refused", now)
+    refused = Suppression(who.user_id, who.channel, who.action_id, "topic_refused", at=now, topic=topic)
+    suppressing.end_what_waits(conn, [refused], actor=_ACTOR, now=now)
 
 
 def want_fewer(conn: Connection, who: Recipient, now: datetime) -> None:
     """Send the recipient at most one marketing message a week on the channel; the guardrails count."""
-    lock(conn, f"user:{who.user_id}")
+    suppressing.hold(conn, [who.user_id])
     if _is_new(conn, fewer_wanted, who, at=now):
         _audit(conn, who, "fewer_wanted", now)
 
 
 def want_again(conn: Connection, who: Recipient, now: datetime) -> Standing | None:
     """Take back all that the recipient asked for on the channel; return what holds then, None: they get marketing."""
-    lock(conn, f"user:{who.user_id}")
+    suppressing.hold(conn, [who.user_id])
     asked_for = (
         sa.delete(suppressions).where(*_theirs(suppressions, who), suppressions.c.reason.in_(_WISHED)),
         sa.delete(refused_topics).where(*_theirs(refused_topics, who)),
@@ -176,46 +176,11 @@ def _theirs(table: sa.Table, who: Recipient) -> tuple[ColumnElement[bool], ...]:
     return (table.c.user_id == who.user_id, table.c.channel == who.channel)
 
 
-def _audit(conn: Connection, who: Recipient, what: str, now: datetime, **more: str | None) -> None:
+def _audit(conn: Connection, who: Recipient, what: str, now: datetime, **more: str) -> None:
     detail = {"channel": who.channel, "action": str(who.action_id), **more}
     row = {"at": now, "actor": _ACTOR, "verb": f"user.{what}", "subject": f"user:{who.user_id}", "detail": detail}
     conn.execute(sa.insert(audit_log).values(row))
 
 
-def _suppress(conn: Connection, who: Recipient, stands: Standing, now: datetime) -> None:
-    values = {"reason": stands.reason, "at": now, "until": stands.until}
-    conn.execute(
-        insert(suppressions)
-        .values(user_id=who.user_id, channel=who.channel, **values)
-        .on_conflict_do_update(index_elements=["user_id", "channel"], set_=values)
-    )
-    _audit(conn, who, stands.reason, now, until=None if stands.until is None else stands.until.isoformat())
-    if stands.until is None:
-        came = {"action_id": who.action_id, "kind": "unsubscribed", "at": now, "user_id": who.user_id}
-        conn.execute(insert(outcomes).values(came).on_conflict_do_nothing())
-
-
-def _end_what_waits(
-    conn: Connection, who: Recipient, concerned: ColumnElement[bool], reason: str, now: datetime
-) -> None:
-    """End those marketing actions that wait for the user on the channel and are concerned.
-
-    What went to a provider before is left to the executor, who says `unknown` of it: it may have arrived.
-    """
-    waits = sa.and_(
-        actions.c.user_id == who.user_id,
-        actions.c.action_type == who.channel,
-        actions.c.message_class == "marketing",
-        actions.c.first_attempt_at.is_(None),
-        concerned,
-    )
-    for old, new in _ENDS.items():
-        waiting = sa.select(actions.c.id).where(waits, actions.c.status == old)
-        ended = (
-            sa.update(actions)
-            .where(actions.c.id.in_(waiting.order_by(actions.c.id).with_for_update()), actions.c.status == old)
-            .values(status=new, reason=reason, updated_at=now)
-            .returning(actions.c.id)
-        )
-        ids = list(conn.execute(ended).scalars())
-        record(conn, ids, new, actor=_ACTOR, old=old, new=new, reason=reason, at=now)
+def _suppression(who: Recipient, stands: Standing, now: datetime) -> Suppression:
+    return Suppression(who.user_id, who.channel, who.action_id, stands.reason, at=now, until=stands.until)

@@ -12,15 +12,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets as random
+import secrets
 from uuid import UUID
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects.postgresql import insert
 
+from oracle_lib.execute import own_keys
 from oracle_lib.settings import Settings
-from oracle_lib.storage.tables import secrets
 
 _NAME = "unsubscribe"
 # What else is ever signed with the same key is not taken for a link.
@@ -32,13 +30,7 @@ def key(conn: Connection, settings: Settings) -> bytes:
     """Return the key that links are signed with; the first caller makes it."""
     if settings.secret is not None and (chosen := settings.secret.get_secret_value()):
         return chosen.encode()
-    kept = sa.select(secrets.c.value).where(secrets.c.name == _NAME)
-    found: bytes | None = conn.scalar(kept)
-    if found is None:
-        made = {"name": _NAME, "value": random.token_bytes(32)}
-        conn.execute(insert(secrets).values(made).on_conflict_do_nothing())
-        found = conn.scalars(kept).one()
-    return found
+    return own_keys.kept(conn, _NAME, lambda: secrets.token_bytes(32))
 
 
 def link(public_url: str, key: bytes, action_id: UUID) -> str:

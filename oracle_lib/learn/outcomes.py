@@ -1,12 +1,13 @@
 """What came of executed actions: delivered, opened, clicked, replied, converted. Table `outcomes`.
 
 - `delivered`: a channel took the message. What a person did by hand has no channel and is not counted as delivered.
-- `opened`, `clicked`, `replied`: an event of the same user names the action in `metadata.actionId` or `.emailId`,
-  from one day before (clocks differ) to 30 days after its execution.
+- `opened`, `clicked`, `replied`: an event of the same user, the product's or our own of a webhook, names the action in
+  `metadata.actionId` or `.emailId`, from one day before (clocks differ) to 30 days after its execution.
 - `converted`: the user did the goal event of the action's rule version after its execution and within the goal's days.
   A goal event is credited to one action, the newest executed before it that has this goal, and stays with it; an
   action converts once, with the first event it was credited with. So conversions and their money can be added up. It
   says what followed a message, not what the message brought about: only a holdout can say that.
+- The other kinds come from webhooks (`webhooks/processing.py`) and the link to unsubscribe.
 
 Each kind stands once an action, at its earliest event: a repeat changes nothing, an older event that comes late moves
 the time back, nothing is ever taken away. Test: `tests/unit/test_outcomes.py`.
@@ -30,6 +31,7 @@ RESPONSES = {
     "email_reply": "replied",
     "dm_read": "opened",
     "dm_reply": "replied",
+    "push_open": "opened",
 }
 _CLOCK_SKEW = DAY
 

@@ -13,12 +13,11 @@ from zoneinfo import ZoneInfo, available_timezones
 import ibis
 
 from oracle_lib.observe import catalogue
+from oracle_lib.observe.day_parts import DAY_PARTS
 from oracle_lib.observe.moments import Moments
 from oracle_lib.storage.relations import relation
 from oracle_lib.storage.tables import user_day_events, user_days, users
 
-# Part of the day -> its hours on the user's clock. The night says nothing: nobody wants to be written to then.
-DAY_PARTS = {"morning": (5, 12), "afternoon": (12, 17), "evening": (17, 24)}
 _DAY_MINUTES = 24 * 60
 
 

@@ -152,7 +152,7 @@ def _messages(conn: Connection, action_id: UUID) -> Iterator[Step]:
     kept = conn.execute(sa.select(messages).where(messages.c.action_id == action_id)).one_or_none()
     if kept is not None:
         detail = f"Idempotency key {kept.idempotency_key}."
-        yield Step("delivery", kept.delivered_at, "Kept in the outbox", detail, f"message:{kept.id}")
+        yield Step("delivery", kept.delivered_at, "Kept as it was sent", detail, f"message:{kept.id}")
 
 
 def _outcomes(conn: Connection, action_id: UUID) -> Iterator[Step]:
@@ -160,4 +160,4 @@ def _outcomes(conn: Connection, action_id: UUID) -> Iterator[Step]:
     for one in conn.execute(came):
         reference = f"event:{one.message_id}" if one.message_id else f"outcome:{action_id}/{one.kind}"
         detail = f"Amount {one.amount}." if one.amount is not None else ""
-        yield Step("outcome", one.at, one.kind.capitalize(), detail, reference)
+        yield Step("outcome", one.at, one.kind.replace("_", " ").capitalize(), detail, reference)

@@ -49,7 +49,7 @@ def test_a_proposed_action_is_pending_and_reads_back_as_it_stands(api: httpx.Cli
     stands = row(store, made["id"])
     assert (stands.status, stands.user_id, stands.priority, stands.triggered_by) == ("pending", "u1", 7, "manual")
     assert (made["contentHash"], made["version"]) == (stands.content_hash, 1)
-    assert made["outcome"] == {"opened": False, "clicked": False, "replied": False, "converted": False}
+    assert made["outcome"] == dict.fromkeys(("opened", "clicked", "replied", "converted", "bounced", "complained"))
     assert stands.expires_at is not None
     assert api.get(f"{PATH}/{made['id']}").json() == made
     specified = {"userId", "actionType", "status", "priority", "template", "subject", "content", "metadata"}

@@ -1,5 +1,6 @@
 """Which channel is used follows from settings alone; what is missing is named, and then nothing is taken."""
 
+import base64
 import subprocess
 import sys
 from datetime import datetime
@@ -36,6 +37,7 @@ def test_each_action_type_has_the_channel_that_was_chosen_and_types_share_one(st
     chosen = Settings(
         **RESEND,
         **WEBHOOK,
+        push_channel="webpush",
         post_channel="webhook",
         alert_channel="slack",
         slack_webhook_url="https://hooks.slack.com/services/T/B/x",
@@ -43,7 +45,7 @@ def test_each_action_type_has_the_channel_that_was_chosen_and_types_share_one(st
     with installed.opened(store, chosen) as channels:
         names = {action_type: channel.name for action_type, channel in channels.items()}
         assert channels["dm"] is channels["post"]
-    assert names == {"email": "resend", "dm": "webhook", "push": "outbox", "post": "webhook", "alert": "slack"}
+    assert names == {"email": "resend", "dm": "webhook", "push": "webpush", "post": "webhook", "alert": "slack"}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,8 @@ def test_each_action_type_has_the_channel_that_was_chosen_and_types_share_one(st
         ({**WEBHOOK, "webhook_url": ""}, "ORACLE_WEBHOOK_URL: "),
         ({**WEBHOOK, "webhook_secret": "whsec_"}, "ORACLE_WEBHOOK_SECRET must be whsec_"),
         ({**WEBHOOK, "webhook_secret": SECRET}, "ORACLE_WEBHOOK_SECRET must be whsec_"),
+        ({"push_channel": "webpush"}, "ORACLE_VAPID_SUBJECT is not set"),
+        ({"push_channel": "webpush", "vapid_private_key": SECRET}, "ORACLE_VAPID_PRIVATE_KEY must be"),
         ({"alert_channel": "slack"}, "ORACLE_SLACK_WEBHOOK_URL is not set."),
     ],
 )
@@ -86,8 +90,10 @@ def test_a_password_is_not_sent_in_the_clear() -> None:
 
 
 def test_secrets_are_not_shown_with_the_settings() -> None:
-    names = ("resend_api_key", "sendgrid_api_key", "smtp_password", "webhook_secret", "slack_webhook_url", "secret")
-    assert SECRET not in repr(Settings(**dict.fromkeys(names, SECRET)))  # type: ignore[arg-type]
+    names = [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+    assert {"resend_api_key", "smtp_password", "webhook_secret", "secret", "vapid_private_key"} <= set(names)
+    secret = "whsec_" + base64.b64encode(SECRET.encode()).decode()
+    assert secret not in repr(Settings(**dict.fromkeys(names, secret)))  # type: ignore[arg-type]
 
 
 def approved_email(store: Store, now: datetime, *, email: str | None) -> None:
@@ -124,4 +130,5 @@ def test_the_executor_loads_no_provider_before_it_is_used() -> None:
     root = Path(__file__).resolve().parents[2]
     code = "import sys, oracle_lib.execute.executor; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert {"httpcore", "smtplib", "standardwebhooks"} & set(ended.stdout.split()) == set()
+    providers = {"httpcore", "smtplib", "standardwebhooks", "cryptography", "http_ece", "py_vapid"}
+    assert providers & set(ended.stdout.split()) == set()

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from oracle_lib.execute.channels import Ambiguous, Broken, Delivered, Refused
+from oracle_lib.execute.channels import Ambiguous, Broken, Delivered, Limited, Pause, Refused
 from oracle_lib.execute.channels.resend import Resend
 from tests.channels.conftest import HTML, KEY, SENDER, TEXT, message
 from tests.providers import resend
@@ -39,6 +39,7 @@ def test_the_letter_is_what_resend_asks_for(channel: Resend, provider: ResendPro
             "subject": "Welcome back",
             "text": TEXT,
             "html": HTML,
+            "tags": [{"name": "action", "value": str(message().action_id)}],
         }
     ]
     [request] = provider.requests
@@ -67,9 +68,9 @@ def test_too_many_requests_wait_as_long_as_resend_says(channel: Resend, provider
     provider.mishaps = [Says(429, headers={"Retry-After": "7"}), Says(429), Says(429, headers={"Retry-After": "9" * 9})]
     waits = [channel.deliver(message(), KEY) for _ in range(3)]
     assert waits == [
-        Refused("429", permanent=False, retry_after=timedelta(seconds=7)),
-        Refused("429", permanent=False),
-        Refused("429", permanent=False, retry_after=timedelta(hours=1)),
+        Limited("429", Pause(timedelta(seconds=7))),
+        Limited("429", Pause(timedelta(seconds=1))),
+        Limited("429", Pause(timedelta(hours=1))),
     ]
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from oracle_lib.execute.channels import Ambiguous, Broken, Delivered, Refused
+from oracle_lib.execute.channels import Ambiguous, Broken, Delivered, Limited, Pause, Refused
 from oracle_lib.execute.channels.sendgrid import SendGrid
 from tests.channels.conftest import HTML, KEY, SENDER, TEXT, UNSUBSCRIBE, message
 from tests.providers import sendgrid
@@ -68,7 +68,7 @@ def test_control_a_second_try_would_be_a_second_letter(channel: SendGrid, provid
 def test_what_was_certainly_not_taken_is_tried_again(channel: SendGrid, provider: SendGridProvider) -> None:
     provider.mishaps = [Says(429, headers={"Retry-After": "3"})]
     answer = channel.deliver(message(), KEY)
-    assert answer == Refused("429", permanent=False, retry_after=timedelta(seconds=3))
+    assert answer == Limited("429", Pause(timedelta(seconds=3)))
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"

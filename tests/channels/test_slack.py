@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from oracle_lib.execute.channels import Ambiguous, Broken, Delivered, Refused
+from oracle_lib.execute.channels import Ambiguous, Broken, Delivered, Limited, Pause, Refused
 from oracle_lib.execute.channels.slack import Slack
 from tests.channels.conftest import KEY, message
 from tests.providers.slack import PATH, SlackProvider
@@ -54,5 +54,5 @@ def test_a_refused_alert_fails_and_a_busy_slack_waits(channel: Slack, provider: 
     answers = [channel.deliver(message(action_type="alert"), KEY) for _ in range(2)]
     assert answers == [
         Refused("400 invalid_payload", permanent=True),
-        Refused("429", permanent=False, retry_after=timedelta(seconds=30)),
+        Limited("429", Pause(timedelta(seconds=30))),
     ]

@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook as Signer
 
 from oracle_lib import clock
-from oracle_lib.execute.channels import Ambiguous, Broken, Delivered, Refused
+from oracle_lib.execute.channels import Ambiguous, Broken, Delivered, Limited, Pause, Refused
 from oracle_lib.execute.channels.webhook import Webhook
 from tests.channels.conftest import ACTION, KEY, message
 from tests.providers import product
@@ -88,7 +88,7 @@ def test_a_wrong_secret_breaks_the_channel_and_a_refused_message_fails(channel: 
     answers = [channel.deliver(message(action_type="dm"), KEY) for _ in range(3)]
     assert answers == [
         Refused("422 unknown user", permanent=True),
-        Refused("429", permanent=False, retry_after=timedelta(seconds=2)),
+        Limited("429", Pause(timedelta(seconds=2))),
         Broken("410"),
     ]
 

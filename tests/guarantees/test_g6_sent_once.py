@@ -14,13 +14,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from oracle_lib.execute import approvals, executor
 from oracle_lib.execute.approvals import Draft
 from oracle_lib.execute.channels import Answer, Delivered, Message
 from oracle_lib.settings import Settings
+from oracle_lib.storage.embedded import EmbeddedServer
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import action_changes, actions, events, messages, users
 from tests.conftest import FULL
@@ -155,7 +159,31 @@ def test_an_exception_at_a_named_line_is_made_good(store: Store, now: datetime, 
     assert_each_was_sent_once(store, ids)
 
 
-@pytest.mark.parametrize("step", ["before_send", "after_send_before_commit"])
+@pytest.mark.parametrize("step", executor.STEPS)
+def test_a_database_that_is_gone_at_a_named_line_is_made_good(
+    store: Store, server: EmbeddedServer, database_url: str, now: datetime, step: str
+) -> None:
+    ids = approved(store, now, 20)
+    name = make_url(database_url).database
+
+    def leave(at: str) -> None:
+        if at == step:
+            with psycopg.connect(server.url("postgres"), autocommit=True) as conn:
+                conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+                conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+    def come_back() -> None:
+        with psycopg.connect(server.url("postgres"), autocommit=True) as conn:
+            conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+    with pytest.raises(OperationalError):
+        executor.run_due(store, settings=SETTINGS, owner="falls", step=leave)
+    come_back()
+    finish(store)
+    assert_each_was_sent_once(store, ids)
+
+
+@pytest.mark.parametrize("step", executor.STEPS[:-1])
 def test_one_that_wakes_up_after_its_lease_changes_nothing(
     store: Store, database_url: str, now: datetime, step: str
 ) -> None:

@@ -1,9 +1,11 @@
 """G6 as far as providers carry it: Resend delivers each letter once, SendGrid at most once, whatever happens.
 
-Executors are killed, answers get lost, providers are busy or fall over. Controls: a provider without keys that is tried
+Executors are killed, answers get lost, providers are busy or fall over; what SendGrid left in doubt its webhooks settle
+(test X3). Controls: a provider without keys that is tried
 again, and one that has forgotten its keys, send twice.
 """
 
+import json
 import os
 import random
 import subprocess
@@ -19,12 +21,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from oracle_lib import clock, stages
 from oracle_lib.execute import approvals, executor
 from oracle_lib.execute.approvals import Draft
 from oracle_lib.execute.channels import Channel
 from oracle_lib.execute.channels.letter import Sender
 from oracle_lib.execute.channels.resend import Resend
 from oracle_lib.execute.channels.sendgrid import SendGrid
+from oracle_lib.learn.webhooks import inbox
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import actions, users
@@ -32,26 +36,32 @@ from tests.conftest import FULL
 from tests.providers import resend, sendgrid
 from tests.providers.resend import ResendProvider
 from tests.providers.sendgrid import SendGridProvider
-from tests.providers.wire import Lost, Mishap, Provider, Says, serving
+from tests.providers.webhooks import sendgrid_event
+from tests.providers.wire import Lost, Mishap, Provider, Says, Stalls, serving
 
 SETTINGS = Settings(environment="test", public_url="https://oracle.academy.example")
-LETTERS, KILLS = (5_000, 30) if FULL else (150, 3)
+LETTERS, WORKERS, KILLS = (10_000, 4, 50) if FULL else (150, 2, 3)
+_STALL_SECONDS = 30.0 if FULL else 0.3
 SENDER = Sender("The academy", "hello@academy.example", "1 Main Street, Springfield")
 _ROOT = Path(__file__).parents[2]
 
 
 class Unreliable(Provider):
-    """A provider on a bad day: of a hundred requests three are too many, four fall over and six answers get lost."""
+    """A bad day: of a hundred requests 3 are too many, 2 fall over, 3 answers get lost and one comes too late."""
 
-    chance = random.Random(7)
+    def __init__(self) -> None:
+        super().__init__()
+        self.chance = random.Random(7)
 
     def mishap(self) -> Mishap | None:
         drawn = self.chance.random()
         if drawn < 0.03:
             return Says(429, headers={"Retry-After": "0"})
-        if drawn < 0.07:
+        if drawn < 0.05:
             return Says(500)
-        return Lost() if drawn < 0.13 else None
+        if drawn < 0.06:
+            return Stalls(_STALL_SECONDS)
+        return Lost() if drawn < 0.09 else None
 
 
 class UnreliableResend(Unreliable, ResendProvider):
@@ -95,12 +105,18 @@ def approved(store: Store, now: datetime, count: int) -> None:
             approvals.approve(conn, made.id, actor="bea", now=now)
 
 
+def let_leases_run_out(store: Store) -> None:
+    """Make time pass for leases: also for those whose owner still lives, which is harder than waiting."""
+    with store.transaction() as conn:
+        past = sa.func.now() - timedelta(seconds=1)
+        conn.execute(sa.update(actions).where(actions.c.status == "executing").values(lease_until=past))
+
+
 def run_to_the_end(store: Store, channel: Channel) -> None:
     """Send, with time passing for leases and pauses, until nothing waits."""
     for _ in range(30):
+        let_leases_run_out(store)
         with store.transaction() as conn:
-            past = sa.func.now() - timedelta(seconds=1)
-            conn.execute(sa.update(actions).where(actions.c.status == "executing").values(lease_until=past))
             conn.execute(sa.update(actions).values(next_attempt_at=None))
             if executor.waiting(conn) == 0:
                 return
@@ -124,17 +140,40 @@ def reached(provider: SendGridProvider) -> Counter[str]:
 def start(url: str, provider: Provider, owner: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
-        "ORACLE_EMAIL_CHANNEL": "resend",
+        "ORACLE_EMAIL_CHANNEL": "resend" if isinstance(provider, ResendProvider) else "sendgrid",
         "ORACLE_EMAIL_ADDRESS": SENDER.address,
         "ORACLE_EMAIL_SENDER": SENDER.name,
         "ORACLE_PUBLIC_URL": SETTINGS.public_url,
         "ORACLE_POSTAL_ADDRESS": SENDER.postal_address,
         "ORACLE_RESEND_API_KEY": resend.KEY,
         "ORACLE_RESEND_URL": provider.url,
+        "ORACLE_SENDGRID_API_KEY": sendgrid.KEY,
+        "ORACLE_SENDGRID_URL": provider.url,
         "ORACLE_INTERNAL_ENDPOINTS": "true",
     }
     command = [sys.executable, "-m", "tests.guarantees.executor_to_be_killed", url, owner, "never", "kill"]
     return subprocess.Popen(command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def kill_at_random(store: Store, url: str, provider: Provider) -> int:
+    """Let several executors work, kill one after the other, and return how many still lived then."""
+    pick = random.Random(5)
+    crew = [start(url, provider, f"w{number}") for number in range(WORKERS)]
+    kills = 0
+    for number in range(KILLS):
+        victim = crew.pop(0)
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == "ready\n"
+        time.sleep(pick.uniform(0.1, 0.4))
+        kills += victim.poll() is None
+        victim.kill()
+        victim.communicate()
+        if number % 2:
+            let_leases_run_out(store)
+        crew.append(start(url, provider, f"again{number}"))
+    for worker in crew:
+        worker.communicate(timeout=600)
+    return kills
 
 
 @pytest.mark.timeout(900)
@@ -142,16 +181,7 @@ def test_executors_killed_on_a_bad_day_of_resend_send_each_letter_once(
     store: Store, database_url: str, now: datetime, bad_resend: UnreliableResend
 ) -> None:
     approved(store, now, LETTERS)
-    pick = random.Random(5)
-    kills = 0
-    for number in range(KILLS):
-        victim = start(database_url, bad_resend, f"w{number}")
-        assert victim.stdout is not None
-        assert victim.stdout.readline() == "ready\n"
-        time.sleep(pick.uniform(0.1, 0.4))
-        kills += victim.poll() is None
-        victim.kill()
-        victim.communicate()
+    kills = kill_at_random(store, database_url, bad_resend)
     with closing(Resend(resend.KEY, SENDER, url=bad_resend.url, internal=True)) as channel:
         run_to_the_end(store, channel)
     assert kills > 0
@@ -177,6 +207,50 @@ def test_sendgrid_never_sends_twice_and_what_is_in_doubt_waits_for_a_person(
     sent = reached(bad_sendgrid)
     assert set(sent.values()) == {1}
     assert executed < set(sent), "some of those in doubt did arrive"
+
+
+def tell(store: Store, provider: SendGridProvider) -> None:
+    """Post what SendGrid tells of each letter that it took."""
+    letters: list[dict[str, Any]] = provider.sent
+    keys = [letter["personalizations"][0]["custom_args"]["action"] for letter in letters]
+    at = clock.now()
+    told = [sendgrid_event(f"e-{key}", "delivered", at, action=key) for key in keys]
+    with store.transaction() as conn:
+        inbox.keep(conn, "sendgrid", inbox.split(json.dumps(told).encode()), at)
+    stages.work_in_webhooks(store, at, SETTINGS)
+
+
+def test_what_sendgrid_took_is_executed_once_its_webhooks_came_and_the_rest_waits_for_a_person(
+    store: Store, now: datetime, bad_sendgrid: UnreliableSendGrid
+) -> None:
+    approved(store, now, LETTERS)
+    with closing(SendGrid(sendgrid.KEY, SENDER, url=bad_sendgrid.url, internal=True)) as channel:
+        run_to_the_end(store, channel)
+        in_doubt = states(store)["unknown"]
+        tell(store, bad_sendgrid)
+        run_to_the_end(store, channel)
+    sent = reached(bad_sendgrid)
+    assert set(sent.values()) == {1}
+    assert states(store) == {"executed": len(sent), "unknown": LETTERS - len(sent)}
+    assert 0 < states(store)["unknown"] < in_doubt, "some of those in doubt did arrive, some did not"
+    with store.transaction() as conn:
+        said = sa.select(users.c.email).join(actions, actions.c.user_id == users.c.id)
+        assert set(conn.execute(said.where(actions.c.status == "executed")).scalars()) == set(sent)
+
+
+@pytest.mark.timeout(900)
+def test_executors_killed_on_a_bad_day_of_sendgrid_send_no_letter_twice(
+    store: Store, database_url: str, now: datetime, bad_sendgrid: UnreliableSendGrid
+) -> None:
+    approved(store, now, LETTERS)
+    kills = kill_at_random(store, database_url, bad_sendgrid)
+    with closing(SendGrid(sendgrid.KEY, SENDER, url=bad_sendgrid.url, internal=True)) as channel:
+        run_to_the_end(store, channel)
+    assert kills > 0
+    became = states(store)
+    assert set(became) == {"executed", "unknown"}
+    assert became.total() == LETTERS
+    assert set(reached(bad_sendgrid).values()) == {1}
 
 
 def test_control_a_provider_without_keys_that_is_tried_again_sends_twice(

@@ -11,6 +11,8 @@ from sqlalchemy.exc import OperationalError
 
 from oracle_lib.errors import Conflict, Invalid, Transient
 from oracle_lib.execute import reminders
+from oracle_lib.learn.webhooks import inbox
+from oracle_lib.learn.webhooks.inbox import Told
 from oracle_lib.observe.ingest import mark_dirty
 from oracle_lib.storage import tables
 from oracle_lib.storage.engine import Store
@@ -120,6 +122,15 @@ def test_approved_actions_and_pending_approvals_run_on_an_empty_database(store: 
     with dg.DagsterInstance.ephemeral() as instance:
         assert isinstance(_tick(sensors.approved_actions, instance, store), dg.SkipReason)
         assert isinstance(_tick(sensors.pending_approvals, instance, store), dg.SkipReason)
+
+
+def test_what_providers_told_is_worked_in_by_the_tick_itself(store: Store, now: datetime) -> None:
+    with store.transaction() as conn:
+        inbox.keep(conn, "resend", [Told("e1", b"{}")], now)
+    with dg.DagsterInstance.ephemeral() as instance:
+        ticks = [_tick(sensors.provider_webhooks, instance, store) for _ in range(2)]
+    said = [tick.skip_message for tick in ticks if isinstance(tick, dg.SkipReason)]
+    assert [text and text.split(",")[0] for text in said] == ["Events worked in 1", "Events worked in 0"]
 
 
 def test_people_are_reminded_once_a_day(store: Store, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from threading import Lock
 from uuid import uuid4
 
 from tests.providers.wire import Provider, Request, Says
@@ -17,6 +18,7 @@ class ResendProvider(Provider):
         self.sent: list[dict[str, object]] = []
         self.in_progress: set[str] = set()
         self._known: dict[str, tuple[bytes, bytes]] = {}
+        self._one_at_a_time = Lock()
 
     def let_time_pass(self, time: timedelta) -> None:
         """Keys live a day."""
@@ -31,6 +33,10 @@ class ResendProvider(Provider):
         key = request.headers.get("idempotency-key", "")
         if key in self.in_progress:
             return _error(409, "concurrent_idempotent_requests")
+        with self._one_at_a_time:
+            return self._deliver(key, request)
+
+    def _deliver(self, key: str, request: Request) -> Says:
         if key in self._known:
             body, answer = self._known[key]
             return Says(200, answer) if body == request.body else _error(409, "invalid_idempotent_request")

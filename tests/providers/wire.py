@@ -133,6 +133,8 @@ def serving(provider: Kind, tls: ssl.SSLContext | None = None) -> Iterator[Kind]
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        # Senders connect all at once; those beyond the usual five would be reset.
+        request_queue_size = 128
 
         def handle_error(self, request: object, client_address: object) -> None:
             """A client that hangs up is no error of the server's."""

@@ -13,7 +13,8 @@ from oracle_lib.decide import definition, rules_engine
 from oracle_lib.errors import Conflict
 from oracle_lib.execute import approvals, claims, executor, records
 from oracle_lib.execute.approvals import Draft
-from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Delivered, Message, Refused
+from oracle_lib.execute.channels import Ambiguous, Answer, Broken, Delivered, Limited, Message, Pause, Refused
+from oracle_lib.execute.claims import End
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import action_changes, actions, events, messages, skips, suppressions, users
@@ -137,8 +138,9 @@ def test_a_temporary_refusal_is_tried_again_later_under_the_same_key(store: Stor
 
 def test_who_is_asked_to_wait_waits_so_long(store: Store, now: datetime) -> None:
     action_id = approved(store, now)
-    assert run(store, Scripted([Refused("429", permanent=False, retry_after=timedelta(minutes=20))])).retried == 1
+    assert run(store, Scripted([Limited("429", Pause(timedelta(minutes=20)))])).held == 1
     waiting = row(store, action_id)
+    assert (waiting.attempts, waiting.first_attempt_at, waiting.reason) == (0, None, "429")
     assert waiting.next_attempt_at - waiting.updated_at == timedelta(minutes=20)
 
 
@@ -246,8 +248,8 @@ def test_a_stale_fence_finishes_nothing(store: Store, now: datetime) -> None:
         [old] = claims.claim(conn, claims.due(), owner="old", lease=timedelta(seconds=-1))
     assert run(store).executed == 1
     with store.transaction() as conn:
-        assert not claims.renew(conn, old, channel="outbox", lease=timedelta(seconds=60))
-        assert not claims.finish(conn, old, "failed", owner="old", reason="late")
+        assert not claims.renew(conn, {old: "outbox"}, lease=timedelta(seconds=60))
+        assert not claims.finish(conn, [End(old, "failed", "late")], owner="old")
     assert row(store, action_id).status == "executed"
 
 
@@ -255,7 +257,7 @@ def test_what_was_abandoned_on_a_channel_without_keys_waits_for_a_person(store: 
     action_id = approved(store, now)
     with store.transaction() as conn:
         [mine] = claims.claim(conn, claims.due(), owner="gone", lease=timedelta(seconds=60))
-        claims.renew(conn, mine, channel="letters", lease=timedelta(seconds=-1))
+        claims.renew(conn, {mine: "letters"}, lease=timedelta(seconds=-1))
     assert run(store) == executor.ExecuteReport(unknown=1)
     assert (row(store, action_id).status, row(store, action_id).reason) == ("unknown", "lease_lost")
 

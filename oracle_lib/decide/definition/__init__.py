@@ -7,6 +7,7 @@ can be filled in for anybody.
 from oracle_lib.decide.definition.model import (
     ADDRESSES,
     BASE,
+    BEST_TIME,
     HOLDOUT,
     MAX_TOPIC,
     RULE_ACTIONS,
@@ -24,6 +25,7 @@ from oracle_lib.decide.definition.writing import action_data, wire
 __all__ = [
     "ADDRESSES",
     "BASE",
+    "BEST_TIME",
     "HOLDOUT",
     "MAX_TOPIC",
     "RULE_ACTIONS",

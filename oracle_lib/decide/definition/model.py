@@ -16,6 +16,8 @@ ADDRESSES = {"post": "community", "alert": "team"}
 MAX_TOPIC = 60
 # The arms of a rule's experiment that have no variant's name: who gets nothing, and who gets the rule's own message.
 HOLDOUT, BASE = "holdout", "a"
+# When what was approved goes: at once, or in the part of the day in which the user usually comes.
+AT_ONCE, BEST_TIME = "at_once", "best_time"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Definition:
     goal: Goal | None = None
     holdout: int = 0
     variants: tuple[Variant, ...] = ()
+    send_at: str = AT_ONCE
 
     @property
     def fires_on(self) -> frozenset[str]:

@@ -7,7 +7,9 @@ from datetime import datetime
 from oracle_lib.decide import conditions, fields, templates
 from oracle_lib.decide.definition.model import (
     ADDRESSES,
+    AT_ONCE,
     BASE,
+    BEST_TIME,
     HOLDOUT,
     MAX_TOPIC,
     RULE_ACTIONS,
@@ -48,6 +50,7 @@ _NAMES = {
     "goal",
     "holdout",
     "variants",
+    "sendAt",
 }
 
 
@@ -92,6 +95,7 @@ def restore(body: Mapping[str, object]) -> Definition:
         goal=_goal(body.get("goal")),
         holdout=_holdout(body.get("holdout", 0), action_type),
         variants=_variants(body.get("variants"), action_type),
+        send_at=_send_at(body, action_type),
     )
 
 
@@ -210,6 +214,13 @@ def _variants(body: object, action_type: str) -> tuple[Variant, ...]:
         share = _whole(one.get("share"), f"{place}.share", 1, 99)
         made.append(Variant(name, share, _message(said, place, action_type)))
     return tuple(made)
+
+
+def _send_at(body: Mapping[str, object], action_type: str) -> str:
+    asked = _one_of(body, "sendAt", (AT_ONCE, BEST_TIME), AT_ONCE)
+    if asked == BEST_TIME and action_type not in _TO_A_USER:
+        raise _wrong("sendAt", f"may be {BEST_TIME} only for {', '.join(_TO_A_USER)}: others reach no single user")
+    return asked
 
 
 def _goal(body: object) -> Goal | None:

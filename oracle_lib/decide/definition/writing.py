@@ -1,12 +1,15 @@
 """A definition as JSON, as the specification names its fields; `reading.read` gives the same definition back."""
 
 from oracle_lib.decide import conditions
-from oracle_lib.decide.definition.model import ADDRESSES, Definition, Goal, Message, TagChange, Words
+from oracle_lib.decide.definition.model import ADDRESSES, AT_ONCE, Definition, Goal, Message, TagChange, Words
 
 
 def wire(rule: Definition) -> dict[str, object]:
     """Return a definition as JSON."""
+    # Versions published before there was a choice say nothing of it, and are the same.
+    timed = {"sendAt": rule.send_at} if rule.send_at != AT_ONCE else {}
     return {
+        **timed,
         "name": rule.name,
         "description": rule.description,
         "trigger": rule.trigger,

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from oracle_lib import clock
 from oracle_lib.errors import Invalid, Permanent
 from oracle_lib.execute.channels.letter import Sender, plain_address
-from oracle_lib.execute.channels.outbox import Outbox
+from oracle_lib.execute.channels.outbox import Inbox, Outbox
 from oracle_lib.execute.channels.protocol import Channel
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
@@ -24,6 +24,7 @@ from oracle_lib.storage.tables import ACTION_TYPES
 # Lengths of a signing key in bytes, of Standard Webhooks.
 _SHORTEST_SECRET, _LONGEST_SECRET = 24, 64
 _SHORTEST_LINK_KEY = 32
+_WEB_PUSH = "webpush"
 
 
 class _Provider(Channel, Protocol):
@@ -39,7 +40,7 @@ def chosen(settings: Settings) -> dict[str, str]:
     return {
         "email": settings.email_channel,
         "dm": settings.dm_channel,
-        "push": Outbox.name,
+        "push": settings.push_channel,
         "post": settings.post_channel,
         "alert": settings.alert_channel,
     }
@@ -47,13 +48,20 @@ def chosen(settings: Settings) -> dict[str, str]:
 
 def faults(settings: Settings) -> list[str]:
     """Return what keeps the chosen channels from working, as sentences that name the setting. Connects to nothing."""
-    found = []
-    for name in sorted(set(chosen(settings).values()) - {Outbox.name}):
-        try:
+    found = (fault(settings, name) for name in sorted(set(chosen(settings).values())))
+    return [one for one in found if one is not None]
+
+
+def fault(settings: Settings, name: str) -> str | None:
+    """Return what keeps one channel from working; None: nothing that can be seen without connecting."""
+    try:
+        if name == _WEB_PUSH:
+            _check_web_push(settings)
+        elif name in _PROVIDERS:
             _PROVIDERS[name](settings).close()
-        except Invalid as error:
-            found.append(str(error))
-    return found
+    except Invalid as error:
+        return str(error)
+    return None
 
 
 @contextmanager
@@ -65,10 +73,11 @@ def opened(store: Store, settings: Settings) -> Iterator[Mapping[str, Channel]]:
     if found := faults(settings):
         raise Permanent("Nothing is sent: " + " ".join(found) + " What is approved waits.")
     names = chosen(settings)
-    made: dict[str, Channel] = {Outbox.name: Outbox(store)}
+    made: dict[str, Channel] = {Outbox.name: Outbox(store), Inbox.name: Inbox(store)}
     with ExitStack() as open_ones:
-        for name in set(names.values()) - {Outbox.name}:
-            made[name] = open_ones.enter_context(closing(_PROVIDERS[name](settings)))
+        for name in set(names.values()) - made.keys():
+            provider = _web_push(store, settings) if name == _WEB_PUSH else _PROVIDERS[name](settings)
+            made[name] = open_ones.enter_context(closing(provider))
         yield {action_type: made[names[action_type]] for action_type in ACTION_TYPES}
 
 
@@ -125,6 +134,18 @@ def _slack(settings: Settings) -> _Provider:
     url = _secret(settings.slack_webhook_url, "ORACLE_SLACK_WEBHOOK_URL")
     with _named("ORACLE_SLACK_WEBHOOK_URL"):
         return Slack(url, sender=settings.alert_sender, internal=settings.internal_endpoints)
+
+
+def _check_web_push(settings: Settings) -> None:
+    from oracle_lib.execute.channels import vapid
+
+    vapid.check(settings)
+
+
+def _web_push(store: Store, settings: Settings) -> _Provider:
+    from oracle_lib.execute.channels.web_push import WebPush
+
+    return WebPush(store, settings, clock=clock.now)
 
 
 _PROVIDERS: dict[str, Callable[[Settings], _Provider]] = {

@@ -8,6 +8,7 @@ next time gains nothing (SSRF by DNS rebinding).
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -58,16 +59,23 @@ class NotPublic(Exception):
 
 
 class Line(httpcore.NetworkBackend):
-    """Connects to public addresses only, each read and write within what is left of the request's time."""
+    """Connects to public addresses only, each read and write within what is left of the request's time.
+
+    A request is a thread's: threads share the connections, and each has its own time.
+    """
 
     def __init__(self, *, internal: bool) -> None:
         self._internal = internal
         self._sockets = httpcore.SyncBackend()
-        self.until = 0.0
+        self._request = threading.local()
+
+    def start(self, until: float) -> None:
+        """Begin a request of this thread that ends at a moment of the monotonic clock."""
+        self._request.until = until
 
     def left(self, timeout: float | None) -> float:
         """Return how many seconds the next step may take."""
-        rest = self.until - time.monotonic()
+        rest = self._request.until - time.monotonic()
         if rest <= 0:
             raise httpcore.ReadTimeout
         return rest if timeout is None else min(rest, timeout)

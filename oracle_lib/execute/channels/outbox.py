@@ -50,3 +50,10 @@ class Outbox:
         if kept is None or bytes(kept.payload) != message.payload:
             return Refused("the key was used for another message", permanent=True)
         return Delivered(str(kept.id))
+
+
+class Inbox(Outbox):
+    """The same for the users: the product reads the messages from our API (`execute/inbox.py`) and shows them."""
+
+    name = "inbox"
+    reaches_people = True

@@ -7,23 +7,23 @@ It stands on httpcore, the transport below httpx: there a connection can be pinn
 providers' own libraries keep no connections (one of them has no time-out either) and would go around that.
 """
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
 import httpcore
 import httpx
 
+from oracle_lib.execute.channels import rate_limits
 from oracle_lib.execute.channels.letter import one_line
 from oracle_lib.execute.channels.line import Line, NotPublic, check_url
-from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Broken, Delivered, Refused
+from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Broken, Delivered, Limited, Refused
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 20.0
 KEEP_ALIVE_SECONDS = 5.0
 MAX_ANSWER = 1 << 20
-LONGEST_WAIT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Reply:
 
 
 class Outward:
-    """Keeps the connections of one channel to one URL. One thread at a time."""
+    """Keeps the connections of one channel to one URL: as many as there are threads that post at once."""
 
     def __init__(self, url: str, *, secret: str, internal: bool) -> None:
         """Raise `Invalid` for a URL that may not be used; `internal` allows HTTP, any port and private addresses.
@@ -44,18 +44,36 @@ class Outward:
         `secret` is cut out of answers: providers repeat a key that they refuse, and reasons are kept and logged.
         """
         self._url = check_url(url, internal=internal)
-        self._secret = secret.encode()
-        self._line = Line(internal=internal)
-        self._pool: httpcore.ConnectionPool | None = None
+        self._anywhere = OutwardAnywhere(secret=secret, internal=internal)
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply | Refused | Ambiguous | Broken:
         """Post JSON. `Refused`: nothing was written; `Ambiguous`: it was, and no whole answer came."""
-        self._line.until = time.monotonic() + TOTAL_SECONDS
-        sent = {"Content-Type": "application/json", "User-Agent": "oracle", **headers}
+        return self._anywhere.post(self._url, body, {"Content-Type": "application/json", **headers}, TOTAL_SECONDS)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._anywhere.close()
+
+
+class OutwardAnywhere:
+    """The same to any URL that passed `check_url`. One thread at a time."""
+
+    def __init__(self, *, secret: str, internal: bool) -> None:
+        self._secret = secret.encode()
+        self._line = Line(internal=internal)
+        self._pool: httpcore.ConnectionPool | None = None
+        self._opening = threading.Lock()
+
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], seconds: float
+    ) -> Reply | Refused | Ambiguous | Broken:
+        """Post within so many seconds. `Refused`: nothing was written; `Ambiguous`: it was, and no whole answer."""
+        self._line.start(time.monotonic() + seconds)
+        sent = {"User-Agent": "oracle", **headers}
         timeouts = {"connect": CONNECT_SECONDS, "read": TOTAL_SECONDS, "write": TOTAL_SECONDS, "pool": CONNECT_SECONDS}
         try:
             with self._open().stream(
-                "POST", self._url, headers=list(sent.items()), content=body, extensions={"timeout": timeouts}
+                "POST", url, headers=list(sent.items()), content=body, extensions={"timeout": timeouts}
             ) as answer:
                 return self._read(answer)
         except NotPublic:
@@ -79,36 +97,30 @@ class Outward:
             if len(body) == MAX_ANSWER:
                 break
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
-        return Reply(answer.status, headers, body.replace(self._secret, b"***"))
+        return Reply(answer.status, headers, body.replace(self._secret, b"***") if self._secret else body)
 
     def _open(self) -> httpcore.ConnectionPool:
-        if self._pool is None:
-            self._pool = httpcore.ConnectionPool(
-                ssl_context=httpx.create_ssl_context(),
-                keepalive_expiry=KEEP_ALIVE_SECONDS,
-                network_backend=self._line,
-            )
-        return self._pool
+        with self._opening:
+            if self._pool is None:
+                self._pool = httpcore.ConnectionPool(
+                    ssl_context=httpx.create_ssl_context(),
+                    max_connections=None,
+                    keepalive_expiry=KEEP_ALIVE_SECONDS,
+                    network_backend=self._line,
+                )
+            return self._pool
 
 
 def answer_to(reply: Reply, provider_id: str) -> Answer:
     """Say what a reply means where a provider has no rule of its own. `provider_id` is what an accepted message is."""
     said = one_line(f"{reply.status} {reply.body[:300].decode('utf-8', 'replace')}")
     if reply.status < 300:
-        return Delivered(provider_id)
+        return Delivered(provider_id, rate_limits.when_spent(reply.headers))
     if reply.status == 429:
-        return Refused(said, permanent=False, retry_after=_retry_after(reply.headers))
+        return Limited(said, rate_limits.when_refused(reply.headers))
     if reply.status == 408 or reply.status >= 500:
         return Ambiguous(said)
     # The key, the address or the account is wrong, and would be for every message.
     if reply.status < 400 or reply.status in (401, 403, 404, 405, 410):
         return Broken(said)
     return Refused(said, permanent=True)
-
-
-def _retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """Return the seconds a provider asks to wait, at most an hour; dates and nonsense are left to our own pauses."""
-    asked = headers.get("retry-after", "").strip()
-    if not (asked.isascii() and asked.isdigit()):
-        return None
-    return min(timedelta(seconds=int(asked[:9])), LONGEST_WAIT)

@@ -25,19 +25,35 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """What a provider's limit asks: nothing for `span`, then at most `most` messages in each; None: it does not say."""
+
+    span: timedelta
+    most: int | None = None
+
+
+@dataclass(frozen=True)
 class Delivered:
-    """The provider has it, under this id."""
+    """The provider has it, under this id. `pause`: it was the last that its limit lets through for now."""
 
     provider_id: str
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The provider has it not. `permanent`: trying again will not help; `retry_after`: not before so long."""
+    """The provider has it not. `permanent`: trying again will not help."""
 
     reason: str
     permanent: bool
-    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Limited:
+    """The provider has it not: too many came, and for a while it takes none. The message is not to blame."""
+
+    reason: str
+    pause: Pause
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ class Broken:
     reason: str
 
 
-Answer: TypeAlias = Delivered | Refused | Ambiguous | Broken
+Answer: TypeAlias = Delivered | Refused | Limited | Ambiguous | Broken
 
 
 class Channel(Protocol):
@@ -70,5 +86,13 @@ class Channel(Protocol):
     reaches_people: bool
 
     def deliver(self, message: Message, key: str) -> Answer:
-        """Hand over a message under an idempotency key. Answers within 20 s; raises nothing on purpose."""
+        """Hand over a message under an idempotency key. Answers within 20 s; raises nothing on purpose.
+
+        Called by several threads at once.
+        """
         ...
+
+
+def idempotency_key(environment: str, action_id: UUID) -> str:
+    """Return the key under which a provider delivers an action once, however often it is asked."""
+    return f"oracle/{environment}/action/{action_id}"

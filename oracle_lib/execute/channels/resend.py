@@ -5,12 +5,17 @@ decides. The library `resend` opens a connection for every message; this speaks 
 """
 
 from datetime import timedelta
+from uuid import UUID
 
 import msgspec
 
+from oracle_lib.execute.channels import rate_limits
 from oracle_lib.execute.channels.letter import Letter, Sender, compose
 from oracle_lib.execute.channels.outward import Outward, Reply, answer_to
-from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Delivered, Message, Refused
+from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Delivered, Limited, Message, Pause, Refused
+
+# What a day or a month may have is sent: no second is long enough to wait.
+_QUOTAS = ("daily_quota_exceeded", "monthly_quota_exceeded")
 
 
 class Resend:
@@ -31,7 +36,7 @@ class Resend:
         letter = compose(message, self._sender)
         if isinstance(letter, Refused):
             return letter
-        reply = self._out.post(_body(letter), {**self._headers, "Idempotency-Key": key})
+        reply = self._out.post(_body(letter, message.action_id), {**self._headers, "Idempotency-Key": key})
         return _answer(reply) if isinstance(reply, Reply) else reply
 
     def close(self) -> None:
@@ -53,6 +58,8 @@ def _answer(reply: Reply) -> Answer:
         if said.name == "concurrent_idempotent_requests":
             return Ambiguous("409 an earlier request with this key is in progress")
         return Refused(f"bug: 409 {said.name or 'the key was used for another letter'}", permanent=True)
+    if reply.status == 429 and said.name in _QUOTAS:
+        return Limited(f"429 {said.name}", Pause(rate_limits.LONGEST))
     answer = answer_to(reply, said.id)
     if isinstance(answer, Delivered) and not said.id:
         return Ambiguous(f"{reply.status} without an id")
@@ -66,12 +73,14 @@ def _read(body: bytes) -> _Said:
         return _Said()
 
 
-def _body(letter: Letter) -> bytes:
+def _body(letter: Letter, action_id: UUID) -> bytes:
     body: dict[str, object] = {
         "from": str(letter.sender),
         "to": [letter.to],
         "subject": letter.subject,
         "text": letter.text,
         "html": letter.html,
+        # Webhooks bring it back, also of a letter whose answer was lost.
+        "tags": [{"name": "action", "value": str(action_id)}],
     }
     return msgspec.json.encode({**body, "headers": letter.headers} if letter.headers else body)

@@ -8,8 +8,10 @@ lost answer leaves the action `unknown`.
 import re
 import smtplib
 import ssl
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -20,6 +22,8 @@ from oracle_lib.execute.channels.protocol import Ambiguous, Answer, Broken, Deli
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 20.0
+# Servers take few at once from one place; Google and Microsoft some ten to twenty.
+MOST_CONNECTIONS = 8
 _LINES_WITH_A_DOT = re.compile(rb"(?m)^\.")
 
 
@@ -35,7 +39,7 @@ class Server:
 
 
 class Smtp:
-    """Hands letters to one SMTP server over a connection that is kept. One thread at a time."""
+    """Hands letters to one SMTP server over a few connections that are kept."""
 
     name = "smtp"
     idempotent = False
@@ -49,17 +53,26 @@ class Smtp:
         self._sender = sender
         self._clock = clock
         self._trusted = trusted
-        self._open: smtplib.SMTP | None = None
-        self._until = 0.0
+        # Appending and popping are atomic.
+        self._idle: list[smtplib.SMTP] = []
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
 
     def deliver(self, message: Message, key: str) -> Answer:
         """Send the message as an e-mail."""
         letter = compose(message, self._sender)
         if isinstance(letter, Refused):
             return letter
-        self._until = time.monotonic() + TOTAL_SECONDS
+        if not self._free.acquire(timeout=TOTAL_SECONDS):
+            return Refused("no connection: all are busy", permanent=False)
         try:
-            return self._hand_in(self._connected(), letter, message.action_id)
+            return self._send(letter, message.action_id, time.monotonic() + TOTAL_SECONDS)
+        finally:
+            self._free.release()
+
+    def _send(self, letter: Letter, action_id: UUID, until: float) -> Answer:
+        try:
+            with self._connection(until) as server:
+                return self._hand_in(server, letter, action_id, until)
         except smtplib.SMTPNotSupportedError as error:
             answer: Answer = Broken(f"the server cannot do what the settings ask: {error}")
         except ssl.SSLCertVerificationError as error:
@@ -71,28 +84,37 @@ class Smtp:
         except (OSError, smtplib.SMTPException) as error:
             # Before the letter was on the wire; what comes after is answered in `_hand_in`.
             answer = Refused(f"no connection: {type(error).__name__}", permanent=False)
-        self.close()
         return answer
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        """Close the connections."""
+        while self._idle:
+            self._idle.pop().close()
 
-    def _connected(self) -> smtplib.SMTP:
-        """Return the connection that is kept, if it still answers, or a new one."""
-        if self._open is not None:
+    @contextmanager
+    def _connection(self, until: float) -> Iterator[smtplib.SMTP]:
+        """Lend a connection, which is kept afterwards unless something was wrong with it."""
+        server = self._connected(until)
+        try:
+            yield server
+        except BaseException:
+            server.close()
+            raise
+        self._idle.append(server)
+
+    def _connected(self, until: float) -> smtplib.SMTP:
+        """Return a connection that was kept, if it still answers, or a new one."""
+        while self._idle:
+            kept = self._idle.pop()
             try:
-                if self._timed(self._open).rset()[0] == 250:
-                    return self._open
+                if _timed(kept, until).rset()[0] == 250:
+                    return kept
             except (OSError, smtplib.SMTPException):
                 pass
-            self.close()
-        self._open = self._connect()
-        return self._open
+            kept.close()
+        return self._connect(until)
 
-    def _connect(self) -> smtplib.SMTP:
+    def _connect(self, until: float) -> smtplib.SMTP:
         server, trusted = self._server, self._trusted or ssl.create_default_context()
         if server.security == "tls":
             made: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=CONNECT_SECONDS, context=trusted)
@@ -100,43 +122,44 @@ class Smtp:
             made = smtplib.SMTP(server.host, server.port, timeout=CONNECT_SECONDS)
         try:
             if server.security == "starttls":
-                self._timed(made).starttls(context=trusted)
-            self._timed(made).ehlo_or_helo_if_needed()
+                _timed(made, until).starttls(context=trusted)
+            _timed(made, until).ehlo_or_helo_if_needed()
             if server.user:
-                self._timed(made).login(server.user, server.password)
+                _timed(made, until).login(server.user, server.password)
         except BaseException:
             made.close()
             raise
         return made
 
-    def _timed(self, server: smtplib.SMTP) -> smtplib.SMTP:
-        """Give the next step what is left of the delivery's time."""
-        left = self._until - time.monotonic()
-        if left <= 0 or server.sock is None:
-            raise TimeoutError
-        server.sock.settimeout(left)
-        return server
-
-    def _hand_in(self, server: smtplib.SMTP, letter: Letter, action_id: UUID) -> Answer:
+    def _hand_in(self, server: smtplib.SMTP, letter: Letter, action_id: UUID, until: float) -> Answer:
         """Go through MAIL, RCPT and DATA; each answer of the server means what it says."""
         message_id = f"<{action_id}@{letter.sender.address.rpartition('@')[2]}>"
         made = mime(letter, message_id, self._clock())
-        code, said = self._timed(server).mail(letter.sender.address)
+        code, said = _timed(server, until).mail(letter.sender.address)
         if code != 250:
             return _no("MAIL", code, said)
-        code, said = self._timed(server).rcpt(letter.to)
+        code, said = _timed(server, until).rcpt(letter.to)
         if code not in (250, 251):
             return _no("RCPT", code, said)
-        code, said = self._timed(server).docmd("DATA")
+        code, said = _timed(server, until).docmd("DATA")
         if code != 354:
             return _no("DATA", code, said)
         try:
-            self._timed(server).send(_LINES_WITH_A_DOT.sub(b"..", made.as_bytes()) + b".\r\n")
-            code, said = self._timed(server).getreply()
+            _timed(server, until).send(_LINES_WITH_A_DOT.sub(b"..", made.as_bytes()) + b".\r\n")
+            code, said = _timed(server, until).getreply()
         except (OSError, smtplib.SMTPException) as error:
-            self.close()
+            server.close()
             return Ambiguous(f"no answer to the letter: {type(error).__name__}")
         return Delivered(message_id) if code == 250 else _no("the letter", code, said)
+
+
+def _timed(server: smtplib.SMTP, until: float) -> smtplib.SMTP:
+    """Give the next step what is left of the delivery's time."""
+    left = until - time.monotonic()
+    if left <= 0 or server.sock is None:
+        raise TimeoutError
+    server.sock.settimeout(left)
+    return server
 
 
 def _no(step: str, code: int, said: bytes) -> Answer:

@@ -32,9 +32,11 @@ from oracle_lib.storage.tables.experiments import assignments, experiments, rule
 from oracle_lib.storage.tables.intake import event_tails, tailed_events, tracking_plan
 from oracle_lib.storage.tables.models import checks, models, past_scores, predictions, value_forecasts
 from oracle_lib.storage.tables.operations import imports, insights, reports, run_requests
+from oracle_lib.storage.tables.push import push_subscriptions
 from oracle_lib.storage.tables.rules import rule_versions, rules, skips, user_tags
 from oracle_lib.storage.tables.segments import segment_changes, segment_counts, segments
 from oracle_lib.storage.tables.users import aliases, profile_changes, users
+from oracle_lib.storage.tables.webhooks import webhook_inbox
 
 __all__ = [
     "ACTION_STATUSES",
@@ -70,6 +72,7 @@ __all__ = [
     "past_scores",
     "predictions",
     "profile_changes",
+    "push_subscriptions",
     "refused_topics",
     "rejected_events",
     "reports",
@@ -94,4 +97,5 @@ __all__ = [
     "users",
     "value_forecasts",
     "watermarks",
+    "webhook_inbox",
 ]

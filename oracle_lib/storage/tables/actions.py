@@ -101,6 +101,10 @@ actions = sa.Table(
     sa.Index("ix_actions_user_id_status", "user_id", "status"),
     sa.Index("ix_actions_status_scheduled_at", "status", "scheduled_at"),
     sa.Index("ix_actions_action_type_created_at", "action_type", "created_at"),
+    # What was sent in the last hour on a channel, and by a version of a rule.
+    sa.Index("ix_actions_action_type_first_attempt_at", "action_type", "first_attempt_at"),
+    sa.Index("ix_actions_rule_id_rule_version_first_attempt_at", "rule_id", "rule_version", "first_attempt_at"),
+    sa.Index("ix_actions_executed_at", "executed_at"),
 )
 
 # One row a move, written in the move's own transaction.
@@ -177,7 +181,8 @@ outcomes = sa.Table(
     sa.Column("amount", sa.Numeric(12, 2)),
     moment("recorded_at", default_now=True),
     sa.CheckConstraint(
-        "kind IN ('delivered', 'opened', 'clicked', 'replied', 'converted', 'bounced', 'complained', 'unsubscribed')",
+        "kind IN ('delivered', 'opened', 'clicked', 'replied', 'converted', 'bounced', 'complained', 'unsubscribed',"
+        " 'dropped', 'machine_opened', 'machine_clicked')",
         name="kind",
     ),
 )
