@@ -4,11 +4,13 @@ An answer may name what was seen (`version`, `contentHash`); it is then given to
 is given to the version current at that moment, and the history says that none was shown.
 """
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, status
+from sqlalchemy import Connection
 
 from oracle_api.auth import needs
 from oracle_api.deps import Config, Conn, Now
@@ -16,6 +18,7 @@ from oracle_api.schemas.actions import (
     ActionIn,
     ActionOut,
     ActionsOut,
+    AnsweredIn,
     AnsweredOut,
     AnswerIn,
     AnswersIn,
@@ -24,6 +27,9 @@ from oracle_api.schemas.actions import (
     MoveIn,
     PreviewOut,
     SeenIn,
+    SettledIn,
+    SettlementIn,
+    SettlementsIn,
     VersionsOut,
     WordsIn,
 )
@@ -32,8 +38,8 @@ from oracle_lib.access import Caller
 from oracle_lib.errors import Conflict, Invalid, OracleError
 from oracle_lib.execute import answers, approvals, messages, moves, records, versions
 from oracle_lib.execute.answers import Answer
-from oracle_lib.execute.approvals import Draft
-from oracle_lib.execute.moves import Seen
+from oracle_lib.execute.approvals import Draft, Settlement
+from oracle_lib.execute.moves import Plan, Seen
 from oracle_lib.execute.records import Action
 from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import ACTION_STATUSES, ACTION_TYPES
@@ -133,13 +139,39 @@ def move_many(
     answer: AnswersIn,
 ) -> AnswersOut:
     """Give many actions one answer: each that may moves, whatever becomes of the others."""
-    asked = {item.id: _seen(item) for item in answer.items}
-    if len(asked) < len(answer.items):
-        raise Invalid("`items` names an action twice; name each once.", field="items", code="repeated")
     plan = answers.plan(conn, _answer(answer, settings), actor=_actor(caller), now=now)
+    return _moved(conn, now, caller, answer.items, plan)
+
+
+@router.post("/{action_id}/settlement")
+def settle(
+    conn: Conn, now: Now, caller: Annotated[Caller, needs("actions:approve")], action_id: UUID, found: SettledIn
+) -> ActionOut:
+    """Say what became of an action nobody knows of, or have it tried again."""
+    given = _settlement(found)
+    settled = approvals.settle(conn, action_id, given, actor=_actor(caller), now=now, seen=_seen(found))
+    return ActionOut.model_validate(settled)
+
+
+@router.post("/settlements")
+def settle_many(
+    conn: Conn, now: Now, caller: Annotated[Caller, needs("actions:approve")], found: SettlementsIn
+) -> AnswersOut:
+    """Say the same of many actions: each that nobody knows of is settled, whatever becomes of the others."""
+    return _moved(conn, now, caller, found.items, approvals.settling(_settlement(found), now))
+
+
+def _moved(conn: Connection, now: datetime, caller: Caller, items: Sequence[AnsweredIn], plan: Plan) -> AnswersOut:
+    asked = {item.id: _seen(item) for item in items}
+    if len(asked) < len(items):
+        raise Invalid("`items` names an action twice; name each once.", field="items", code="repeated")
     made = moves.make(conn, asked, plan, actor=_actor(caller), now=now)
     results = [_result(action_id, became) for action_id, became in made.items()]
     return AnswersOut(moved=sum(one.result == "moved" for one in results), results=results)
+
+
+def _settlement(found: SettlementIn) -> Settlement:
+    return Settlement(found.became, found.note, found.may_arrive_twice)
 
 
 def _answer(given: AnswerIn, settings: Settings) -> Answer:

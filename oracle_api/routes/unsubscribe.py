@@ -1,7 +1,8 @@
 """The page behind the link of every marketing e-mail. Public: the signed token is its own key, and shows nobody's data.
 
 GET and HEAD only show, because programs that look for harm follow links in e-mails; POST acts, whoever sends it and as
-often as they do, without session, cookie or redirect (RFC 8058). Test: `tests/guarantees/test_g8_unsubscribe.py`.
+often as they do, without session, cookie or redirect (RFC 8058). It speaks the user's language, where it has it. Test:
+`tests/guarantees/test_g8_unsubscribe.py`.
 """
 
 from dataclasses import dataclass
@@ -9,39 +10,36 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Header
 from fastapi.responses import HTMLResponse
 
 from oracle_api.deps import Body, Config, Conn, Now
 from oracle_api.html import pages
+from oracle_api.unsubscribe_words import Saying, Words, words_for
 from oracle_lib.errors import NotFound
 from oracle_lib.execute import unsubscribe, unsubscribe_links
-from oracle_lib.execute.unsubscribe import Recipient, Standing, Wish
+from oracle_lib.execute.unsubscribe import Preferences, Recipient, Standing, Wish
 
 router = APIRouter(prefix="/unsubscribe", include_in_schema=False)
 _pages = pages(Path(__file__).parents[1] / "templates")
 
 
 @dataclass(frozen=True)
+class Button:
+    """What may be wished for: the value of the form's `wish`, and its words."""
+
+    wish: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Page:
     """What the page says, and which buttons it has."""
 
+    language: str
     title: str
-    text: str
-    can_stop: bool = False
-    can_pause: bool = False
-    can_resume: bool = False
-
-
-_ASKS = Page(
-    "Do you want no more of these e-mails?",
-    "Messages that your account needs, such as receipts, still reach you either way.",
-    can_stop=True,
-    can_pause=True,
-)
-_STOPPED = "You will get no more of these e-mails. Messages that your account needs still reach you."
-_AGAIN = Page("You get these e-mails again", "You can change your mind at any time.", can_stop=True, can_pause=True)
-_UNKNOWN = Page("This link is not valid", "Open the link in the e-mail again, or copy all of it.")
+    sentences: tuple[str, ...]
+    buttons: tuple[Button, ...] = ()
 
 
 def recipient(token: str, conn: Conn, settings: Config) -> Recipient | None:
@@ -56,40 +54,75 @@ def recipient(token: str, conn: Conn, settings: Config) -> Recipient | None:
 Meant = Annotated[Recipient | None, Depends(recipient)]
 
 
+def spoken(who: Meant, accept_language: Annotated[str, Header()] = "") -> Words:
+    """Return the words that whoever is meant reads best."""
+    return words_for(who.locale if who else None, accept_language)
+
+
+Spoken = Annotated[Words, Depends(spoken)]
+
+
 @router.api_route("/{token}", methods=["GET", "HEAD"])
-def show(who: Meant, conn: Conn, now: Now) -> HTMLResponse:
+def show(who: Meant, words: Spoken, conn: Conn, now: Now) -> HTMLResponse:
     """Show what holds, and ask. Changes nothing."""
-    return _unknown() if who is None else _page(_said(unsubscribe.standing(conn, who, now)))
+    return _unknown(words) if who is None else _holding(who, words, conn, now, words.asks)
 
 
 @router.post("/{token}")
-def ask(who: Meant, conn: Conn, now: Now, body: Body) -> HTMLResponse:
-    """Do what is wished for: a pause, or to get them again, where the form says so; otherwise no more at all."""
+def ask(who: Meant, words: Spoken, conn: Conn, now: Now, body: Body) -> HTMLResponse:
+    """Do what is wished for: less, a pause, or all again, where the form says so; otherwise no more at all."""
     if who is None:
-        return _unknown()
+        return _unknown(words)
     match parse_qs(body.decode("utf-8", "replace")).get("wish"):
         case ["resume"]:
-            standing = unsubscribe.want_again(conn, who, now)
-            return _page(_AGAIN if standing is None else _said(standing))
+            unsubscribe.want_again(conn, who, now)
+        case ["topic"] if who.topic is not None:
+            unsubscribe.refuse_topic(conn, who, who.topic, now)
+        case ["fewer"]:
+            unsubscribe.want_fewer(conn, who, now)
         case ["pause"]:
-            return _page(_said(unsubscribe.ask(conn, who, Wish.PAUSE, now)))
+            unsubscribe.ask(conn, who, Wish.PAUSE, now)
         case _:
-            return _page(_said(unsubscribe.ask(conn, who, Wish.NO_MORE, now)))
+            unsubscribe.ask(conn, who, Wish.NO_MORE, now)
+    return _holding(who, words, conn, now, words.again)
 
 
-def _said(standing: Standing | None) -> Page:
-    if standing is None:
-        return _ASKS
+def _holding(who: Recipient, words: Words, conn: Conn, now: Now, where_nothing: Saying) -> HTMLResponse:
+    """Say what holds for the recipient, `where_nothing` if nothing does."""
+    standing = unsubscribe.standing(conn, who, now)
+    if standing is not None:
+        return _page(_stopped(standing, words))
+    return _page(_less(who, unsubscribe.preferences(conn, who), words, where_nothing))
+
+
+def _stopped(standing: Standing, words: Words) -> Page:
+    resume = [Button("resume", words.resume)] if standing.theirs else []
     if standing.until is None:
-        return Page("You are unsubscribed", _STOPPED, can_resume=standing.theirs)
-    until = f"{standing.until.day} {standing.until:%B %Y}"
-    return Page(
-        "You have paused these e-mails", f"You will get none before {until}.", can_stop=True, can_resume=standing.theirs
-    )
+        return Page(words.language, words.stopped.title, (words.stopped.text,), tuple(resume))
+    sentence = words.paused.text.format(until=words.day(standing.until))
+    return Page(words.language, words.paused.title, (sentence,), (Button("stop", words.stop), *resume))
 
 
-def _unknown() -> HTMLResponse:
-    return _page(_UNKNOWN, status=404)
+def _less(who: Recipient, wanted: Preferences, words: Words, where_nothing: Saying) -> Page:
+    named = {"topic": who.topic}
+    about_it = who.topic in wanted.refused_topics
+    said = [words.no_topic] if about_it else []
+    said += [words.fewer] if wanted.fewer else []
+    said = said or [where_nothing]
+    buttons = [Button("stop", words.stop)]
+    if who.topic is not None and not about_it:
+        buttons.append(Button("topic", words.refuse_topic.format(**named)))
+    if not wanted.fewer:
+        buttons.append(Button("fewer", words.want_fewer))
+    buttons.append(Button("pause", words.pause))
+    if wanted.fewer or wanted.refused_topics:
+        buttons.append(Button("resume", words.resume))
+    sentences = tuple(one.text.format(**named) for one in said)
+    return Page(words.language, said[0].title.format(**named), sentences, tuple(buttons))
+
+
+def _unknown(words: Words) -> HTMLResponse:
+    return _page(Page(words.language, words.unknown.title, (words.unknown.text,)), status=404)
 
 
 def _page(page: Page, status: int = 200) -> HTMLResponse:

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 
 from oracle_api.schemas.words import Id, Incoming, Moment, Outgoing, Text
 from oracle_lib.execute.answers import Word
+from oracle_lib.execute.approvals import Settled
 
 
 class ActionIn(Incoming):
@@ -19,6 +20,7 @@ class ActionIn(Incoming):
     content: Text
     subject: Text | None = None
     template: Text | None = None
+    topic: Text | None = None
     address: Text | None = None
     priority: int = Field(5, ge=1, le=10)
     scheduled_at: Moment | None = None
@@ -50,10 +52,31 @@ class AnsweredIn(SeenIn):
     id: UUID
 
 
+Items = Annotated[list[AnsweredIn], Field(min_length=1, max_length=500)]
+
+
 class AnswersIn(AnswerIn):
     """One answer to many actions."""
 
-    items: Annotated[list[AnsweredIn], Field(min_length=1, max_length=500)]
+    items: Items
+
+
+class SettlementIn(Incoming):
+    """What became of actions nobody knows of, and how somebody knows; trying again says that it may arrive twice."""
+
+    became: Settled
+    note: Text
+    may_arrive_twice: bool = False
+
+
+class SettledIn(SettlementIn, SeenIn):
+    """What became of one action."""
+
+
+class SettlementsIn(SettlementIn):
+    """What became of many actions."""
+
+    items: Items
 
 
 class AnsweredOut(Outgoing):
@@ -139,6 +162,7 @@ class ActionOut(Outgoing):
     arm: str | None
     group_edit_id: UUID | None
     message_class: str
+    topic: str | None
     triggered_by: str
     trigger_data: Mapping[str, JsonValue] | None
     rule_id: UUID | None

@@ -122,6 +122,7 @@ class RuleOut(Outgoing):
     expires_at: datetime | None = None
     approval: str | None = None
     message_class: str | None = None
+    topic: str | None = None
     goal: JsonValue = None
     holdout: int | None = None
     variants: list[JsonValue] | None = None

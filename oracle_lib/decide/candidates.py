@@ -14,6 +14,7 @@ candidates = sa.Table(
     sa.Column("fired", pg.JSONB),
     sa.Column("action_type", sa.Text),
     sa.Column("message_class", sa.Text),
+    sa.Column("topic", sa.Text),
     sa.Column("priority", sa.Integer),
     sa.Column("cooldown", sa.Integer),
     sa.Column("max_per_user", sa.Integer),

@@ -20,13 +20,13 @@ from oracle_lib.storage.tables import activity, courses, segments, skips, users
 
 _AT_ONCE = 5000
 _INSERT = sa.text(
-    "INSERT INTO actions (rule_id, rule_version, user_id, cause, action_type, priority, message_class, template,"
+    "INSERT INTO actions (rule_id, rule_version, user_id, cause, action_type, priority, message_class, topic, template,"
     " subject, content, language, address, content_hash, triggered_by, trigger_data, experiment_id, arm, created_at,"
     " updated_at, expires_at)"
     " SELECT * FROM jsonb_to_recordset(CAST(:drafts AS jsonb)) AS draft (rule_id uuid, rule_version int, user_id text,"
-    " cause text, action_type text, priority int, message_class text, template text, subject text, content text,"
-    " language text, address text, content_hash text, triggered_by text, trigger_data jsonb, experiment_id uuid,"
-    " arm text, created_at timestamptz, updated_at timestamptz, expires_at timestamptz)"
+    " cause text, action_type text, priority int, message_class text, topic text, template text, subject text,"
+    " content text, language text, address text, content_hash text, triggered_by text, trigger_data jsonb,"
+    " experiment_id uuid, arm text, created_at timestamptz, updated_at timestamptz, expires_at timestamptz)"
     " ON CONFLICT DO NOTHING RETURNING id, rule_id"
 )
 _PRIVATE = frozenset({"first_name", "last_name"})
@@ -151,6 +151,7 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
         "action_type": said.action_type,
         "priority": said.priority,
         "message_class": said.message_class,
+        "topic": said.topic,
         "template": message.template,
         "subject": subject,
         "content": text,

@@ -238,7 +238,7 @@ def _compared(conn: Connection, rule: Rule, tried: Tried, samples: int) -> Compa
 def _notes(conn: Connection, rule: Definition, first: date) -> tuple[str, ...]:
     """Say what is not of the past days, as far as it touches this rule."""
     notes = [
-        "Consent, suppressions and test users are taken as they stand today.",
+        "Consent, suppressions, topics refused, fewer messages wanted and test users are taken as they stand today.",
         "Every proposal counts as approved when its cooldown and the times per user are counted.",
     ]
     leaves = list(conditions.leaves(rule.conditions))

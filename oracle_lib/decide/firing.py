@@ -147,6 +147,7 @@ def _candidate(rule: Rule, caused: sa.Subquery) -> sa.Select:
         caused.c.fired,
         sa.literal(said.action_type),
         sa.literal(said.message_class),
+        sa.literal(said.topic, sa.Text),
         sa.literal(said.priority),
         sa.literal(said.cooldown),
         sa.literal(said.max_per_user, sa.Integer),

@@ -6,8 +6,9 @@ sending. Every no becomes a row in `skips`. Reasons, in the order they are asked
     unknown_user   there is no such user              test_user     a test user of a production installation
     environment    not production: nobody real is     suppressed    bounced, complained, unsubscribed or paused
                    reached                            no_consent    the user did not agree to this channel
-    cooldown       the rule fired for the user too    max_per_user  the rule has done its share for the user
-                   short ago
+    topic_refused  the user wants no more of that     cooldown      the rule fired for the user too short ago
+    max_per_user   the rule has done its share for    fewer         the user asked for one message a week at most, and
+                   the user                                         has had it (`caps.py`)
     channel_daily_cap, channel_weekly_cap, daily_cap, weekly_cap    enough from all rules together (`caps.py`)
     holdout        the user's arm of the rule's experiment gets nothing (`experiments.py`); when proposing only
 
@@ -19,7 +20,7 @@ What is about to be sent may also have to wait, and is then asked again:
 
 A transactional message needs no consent, counts for no cap, and goes out at night and to those who unsubscribed or
 paused. An alert goes to the team: it is only asked about tests and stops. What a person wrote by hand is theirs to
-time: consent, suppression and stops hold, caps, cooldown and quiet hours do not.
+time: what the user said holds, and so do stops; the house's caps, cooldown and quiet hours do not.
 """
 
 from collections.abc import Collection
@@ -38,7 +39,7 @@ from oracle_lib.decide.candidates import candidates
 from oracle_lib.decide.caps import ALIVE, GONE_OUT, Cap
 from oracle_lib.decide.quiet_hours import QuietHours
 from oracle_lib.settings import Settings
-from oracle_lib.storage.tables import actions, rules, sending_stops, skips, suppressions, users
+from oracle_lib.storage.tables import actions, refused_topics, rules, sending_stops, skips, suppressions, users
 
 # What rings or lights up where the user is.
 _WAKES = ("email", "dm", "push")
@@ -148,6 +149,7 @@ def _asked_again(limits: Limits, reaches_people: bool) -> sa.Select:
             actions.c.rule_id,
             actions.c.action_type,
             actions.c.message_class,
+            actions.c.topic,
             rules.c.cooldown,
             rules.c.max_per_user,
             rules.c.paused_by,
@@ -202,6 +204,11 @@ def _person(asked: sa.FromClause, limits: Limits, now: ColumnElement, *, reaches
         sa.or_(suppressions.c.until.is_(None), suppressions.c.until > now),
         sa.or_(marketing, suppressions.c.reason.not_in(["unsubscribed", "paused"])),
     )
+    topic_refused = sa.exists().where(
+        refused_topics.c.user_id == asked.c.user_id,
+        refused_topics.c.channel == asked.c.action_type,
+        refused_topics.c.topic == asked.c.topic,
+    )
     to_user = asked.c.action_type != "alert"
     production = limits.environment == "production"
     return [
@@ -210,6 +217,7 @@ def _person(asked: sa.FromClause, limits: Limits, now: ColumnElement, *, reaches
         (sa.and_(sa.not_(tester), sa.literal(reaches_people and not production)), "environment"),
         (sa.and_(to_user, suppressed), "suppressed"),
         (sa.and_(to_user, marketing, sa.not_(agreed)), "no_consent"),
+        (sa.and_(marketing, topic_refused), "topic_refused"),
     ]
 
 

@@ -16,14 +16,14 @@ from sqlalchemy import Connection
 
 from oracle_lib.clock import DAY, start_of
 from oracle_lib.decide import guardrails, past_experiments
-from oracle_lib.decide.caps import GONE_OUT, Cap
+from oracle_lib.decide.caps import FEWER, GONE_OUT, Cap
 from oracle_lib.decide.definition import Definition
 from oracle_lib.decide.guardrails import Limits
 from oracle_lib.decide.past_days import PastDay
 from oracle_lib.decide.past_experiments import Drawn
 from oracle_lib.decide.past_firing import past_fired
 from oracle_lib.decide.rules_engine import Rule
-from oracle_lib.storage.tables import actions
+from oracle_lib.storage.tables import actions, fewer_wanted
 
 _UNCAPPED = ("alert", "tag")
 _WEEK = timedelta(days=7)
@@ -71,12 +71,14 @@ class Known:
     """What is known beside the firings, by user: why they may not be written to, and what was proposed to them.
 
     `own` is of the rule and before the run, `others` of other rules. `drawn` are the rule's experiments in their order.
+    `fewer` are those who asked for fewer messages on the rule's channel.
     """
 
     refused: Mapping[str, str]
     own: dict[str, History]
     others: Mapping[str, Sequence[Other]]
     drawn: Sequence[Drawn]
+    fewer: frozenset[str]
 
 
 def firings(conn: Connection) -> list[Firing]:
@@ -92,6 +94,7 @@ def learn(conn: Connection, rule: Rule, days: Sequence[PastDay], limits: Limits,
         own=_own(conn, rule.id, start_of(days[0].as_of)),
         others=_others(conn, rule.id, days[0].as_of, days[-1].as_of),
         drawn=drawn,
+        fewer=_wanting_fewer(conn, rule.definition),
     )
 
 
@@ -113,7 +116,8 @@ def judge(
         reason = None
         if rule.definition.action_type != "tag":
             others = known.others.get(one.user_id, ())
-            reason = known.refused.get(one.user_id) or _too_much(rule, had, day, others, limits)
+            caps = (FEWER, *limits.caps) if one.user_id in known.fewer else limits.caps
+            reason = known.refused.get(one.user_id) or _too_much(rule, had, day, others, caps)
             reason = reason or past_experiments.held_out(known.drawn, one.user_id, day.now)
         if reason is not None:
             held.append(HeldBack(one, reason))
@@ -125,7 +129,7 @@ def judge(
     return proposed, held
 
 
-def _too_much(rule: Rule, had: History, day: PastDay, others: Sequence[Other], limits: Limits) -> str | None:
+def _too_much(rule: Rule, had: History, day: PastDay, others: Sequence[Other], caps: tuple[Cap, ...]) -> str | None:
     said = rule.definition
     if had.last is not None and had.last > day.now - timedelta(hours=said.cooldown):
         return "cooldown"
@@ -133,11 +137,12 @@ def _too_much(rule: Rule, had: History, day: PastDay, others: Sequence[Other], l
         return "max_per_user"
     if said.message_class != "marketing" or said.action_type in _UNCAPPED or not (others or had.times):
         return None
-    return next((cap.reason for cap in limits.caps if _is_full(cap, rule, had, day, others)), None)
+    return next((cap.reason for cap in caps if _is_full(cap, rule, had, day, others)), None)
 
 
 def _is_full(cap: Cap, rule: Rule, had: History, day: PastDay, others: Sequence[Other]) -> bool:
-    if cap.channel not in (None, rule.definition.action_type):
+    channel = rule.definition.action_type if cap.wanted else cap.channel
+    if channel not in (None, rule.definition.action_type):
         return False
     since = start_of(day.now.date()) if cap.span == "day" else day.now - _WEEK
     # Rules that were asked in the same run came before this one if they are more urgent.
@@ -146,18 +151,29 @@ def _is_full(cap: Cap, rule: Rule, had: History, day: PastDay, others: Sequence[
         one
         for one in others
         if one.capped
-        and cap.channel in (None, one.channel)
+        and channel in (None, one.channel)
         and (since <= one.at < day.now or (day.now <= one.at <= day.written and one.rank < place))
     ]
     return len(ahead) + sum(at >= since for at in had.times) >= cap.most
 
 
 def _refused(conn: Connection, rule: Definition, limits: Limits) -> dict[str, str]:
-    kind = (sa.literal(rule.action_type).label("action_type"), sa.literal(rule.message_class).label("message_class"))
+    kind = (
+        sa.literal(rule.action_type).label("action_type"),
+        sa.literal(rule.message_class).label("message_class"),
+        sa.literal(rule.topic, sa.Text).label("topic"),
+    )
     people = sa.select(past_fired.c.user_id, *kind).distinct().subquery("asked")
     asked = sa.select(people.c.user_id, guardrails.person_refused(people, limits).label("reason")).subquery()
     refused = conn.execute(sa.select(asked.c.user_id, asked.c.reason).where(asked.c.reason.is_not(None)))
     return {row.user_id: row.reason for row in refused}
+
+
+def _wanting_fewer(conn: Connection, rule: Definition) -> frozenset[str]:
+    asked = sa.select(fewer_wanted.c.user_id).where(
+        fewer_wanted.c.channel == rule.action_type, fewer_wanted.c.user_id.in_(sa.select(past_fired.c.user_id))
+    )
+    return frozenset(conn.scalars(asked))
 
 
 def _own(conn: Connection, rule_id: UUID, began: datetime) -> dict[str, History]:

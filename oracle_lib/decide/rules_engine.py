@@ -179,6 +179,7 @@ def _columns(rule: Definition) -> dict[str, object]:
         "expires_at": rule.expires_at,
         "approval": rule.approval,
         "message_class": rule.message_class,
+        "topic": rule.topic,
         "goal": wire["goal"] if rule.goal else sa.null(),
         "holdout": rule.holdout,
         "variants": wire["variants"],

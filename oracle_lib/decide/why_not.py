@@ -33,6 +33,8 @@ REASONS = {
     "environment": "This is not the production installation, so nobody real is written to.",
     "suppressed": "A message to this user bounced, or they complained, unsubscribed or paused.",
     "no_consent": "The user did not agree to this channel.",
+    "topic_refused": "The user wants no more messages about the rule's topic on this channel.",
+    "fewer": "The user asked for one message a week at most on this channel, and has had it.",
     "cooldown": "The rule reached this user too short ago.",
     "max_per_user": "The rule has reached this user as often as it may.",
     "daily_cap": "The user has had their messages of the day; more urgent rules went first.",

@@ -15,13 +15,14 @@ the bytes that will be sent. Guarantee G5: `tests/guarantees/test_g5_*.py`.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.decide import content
-from oracle_lib.decide.definition import ADDRESSES
+from oracle_lib.decide.definition import ADDRESSES, MAX_TOPIC
 from oracle_lib.errors import Invalid, NotFound
 from oracle_lib.execute import best_time
 from oracle_lib.execute.history import record
@@ -32,6 +33,7 @@ from oracle_lib.storage.tables import ACTION_TYPES, actions, users
 MAX_SUBJECT = 255
 MAX_CONTENT = 20_000
 MAX_REASON = 1000
+Settled = Literal["executed", "failed", "approved"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,20 @@ class Draft:
     triggered_by: str = "manual"
     metadata: dict[str, object] | None = None
     message_class: str = "marketing"
+    topic: str | None = None
     address: str | None = None
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What a person found out of an `unknown` action: `executed` it arrived, `failed` it did not, `approved` try again.
+
+    `note` says how they know. Trying again is theirs to decide: whoever got it once may get it twice, and they say so.
+    """
+
+    became: Settled
+    note: str
+    may_arrive_twice: bool = False
 
 
 def create(conn: Connection, draft: Draft, *, actor: str, now: datetime, expiry: timedelta | None = None) -> Action:
@@ -70,6 +85,7 @@ def create(conn: Connection, draft: Draft, *, actor: str, now: datetime, expiry:
         "triggered_by": draft.triggered_by,
         "metadata": sa.null() if draft.metadata is None else draft.metadata,
         "message_class": draft.message_class,
+        "topic": draft.topic,
         "address": draft.address,
         "content_hash": content.content_hash(_payload(draft, draft.subject, draft.content)),
         "created_at": now,
@@ -195,25 +211,31 @@ def doing_by_hand(note: str, now: datetime) -> Plan:
 
 
 def settle(
-    conn: Connection, action_id: UUID, became: str, *, actor: str, now: datetime, note: str, seen: Seen = UNSEEN
+    conn: Connection, action_id: UUID, given: Settlement, *, actor: str, now: datetime, seen: Seen = UNSEEN
 ) -> Action:
-    """Say what became of an action nobody knows of: it arrived (`executed`), it did not (`failed`), or try it again.
+    """Say what became of an action nobody knows of."""
+    return make_one(conn, action_id, seen, settling(given, now), actor=actor, now=now)
 
-    `became` is executed, failed or approved. Trying again is a person's decision: whoever got it once may get it twice.
-    """
-    if became not in {"executed", "failed", "approved"}:
-        raise Invalid("`status` must be executed, failed or approved to settle an unknown action.", field="status")
-    changed: dict[str, object] = {"reason": _reason(note)}
-    if became == "executed":
+
+def settling(given: Settlement, now: datetime) -> Plan:
+    """Return what settling makes of an action. Raises `Invalid` for a note that is none, or for a careless retry."""
+    changed: dict[str, object] = {"reason": _reason(given.note)}
+    if given.became == "executed":
         changed["executed_at"] = now
-    if became == "approved":
+    if given.became == "approved":
+        if not given.may_arrive_twice:
+            raise Invalid(
+                "It may have arrived already: say `mayArriveTwice` to send it again all the same.",
+                field="mayArriveTwice",
+                code="not_accepted",
+            )
         changed |= {"next_attempt_at": None, "first_attempt_at": None, "expires_at": None}
 
     def plan(standing: Action) -> Move:
-        must_be(standing, ("unknown",), became)
-        return Move(became, "settled", changed, note)
+        must_be(standing, ("unknown",), f"settled as {given.became}")
+        return Move(given.became, "settled", changed, given.note)
 
-    return make_one(conn, action_id, seen, plan, actor=actor, now=now)
+    return plan
 
 
 def edit(
@@ -266,6 +288,8 @@ def _check(draft: Draft) -> None:
     _words("triggeredBy", draft.triggered_by, 200)
     if draft.template is not None:
         _words("template", draft.template, 200)
+    if draft.topic is not None:
+        _words("topic", draft.topic, MAX_TOPIC)
     if draft.address is not None:
         if draft.action_type not in ADDRESSES:
             raise Invalid("`address` is of a post or an alert; other actions go to the user.", field="address")

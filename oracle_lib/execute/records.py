@@ -53,6 +53,7 @@ class Action:
     arm: str | None
     group_edit_id: UUID | None
     message_class: str
+    topic: str | None
     triggered_by: str
     trigger_data: Mapping[str, object] | None
     rule_id: UUID | None

@@ -1,7 +1,7 @@
 """Whom nothing, or no marketing, is sent to any more on a channel, and the end of what waits for them there.
 
-Somebody unsubscribed or paused (`unsubscribe.py`), or their mail bounced for good, or they complained (webhooks). A
-stronger reason takes the place of a weaker one, never the other way round.
+Somebody unsubscribed, paused or refused a topic (`unsubscribe.py`), or their mail bounced for good, or they complained
+(webhooks). A stronger reason takes the place of a weaker one, never the other way round.
 """
 
 from collections.abc import Collection, Sequence
@@ -25,7 +25,8 @@ _ENDS = {"pending": "rejected", "approved": "cancelled"}
 class Suppression:
     """A user gets nothing on a channel from `at` on, until `until` or for good; `action_id` brought it about.
 
-    `reason` is unsubscribed or paused, which stop marketing, or bounced or complained, which stop everything.
+    `reason` is unsubscribed or paused, which stop marketing, or bounced or complained, which stop everything; or
+    topic_refused, which only ends what waits: it stops marketing about `topic`.
     """
 
     user_id: str
@@ -34,6 +35,7 @@ class Suppression:
     reason: str
     at: datetime
     until: datetime | None = None
+    topic: str | None = None
 
 
 _HOLD = sa.text("""
@@ -58,10 +60,11 @@ _END = sa.text("""
         SELECT w.id, asked.reason
         FROM actions w
         JOIN jsonb_to_recordset(CAST(:asked AS jsonb))
-            AS asked(user_id text, channel text, reason text, until timestamptz)
+            AS asked(user_id text, channel text, reason text, until timestamptz, topic text)
             ON w.user_id = asked.user_id AND w.action_type = asked.channel
         WHERE w.status = :old AND w.first_attempt_at IS NULL
-            AND (w.message_class = 'marketing' OR asked.reason NOT IN ('unsubscribed', 'paused'))
+            AND (w.message_class = 'marketing' OR asked.reason NOT IN ('unsubscribed', 'paused', 'topic_refused'))
+            AND (asked.topic IS NULL OR w.topic = asked.topic)
             AND (asked.until IS NULL OR COALESCE(w.scheduled_at, :now) < asked.until)
         ORDER BY w.id
         FOR UPDATE OF w

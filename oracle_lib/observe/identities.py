@@ -45,6 +45,25 @@ _KEEP_SUPPRESSED = sa.text(
         OR suppressions.reason = 'unsubscribed' AND EXCLUDED.reason NOT IN ('unsubscribed', 'paused')
     """
 )
+_KEEP_REFUSED_TOPICS = sa.text(
+    """
+    INSERT INTO refused_topics (user_id, channel, topic, at)
+    SELECT p ->> 1, t.channel, t.topic, min(t.at)
+      FROM refused_topics t JOIN jsonb_array_elements(CAST(:pairs AS jsonb)) AS p ON p ->> 0 = t.user_id
+     GROUP BY 1, 2, 3
+        ON CONFLICT DO NOTHING
+    """
+)
+_KEEP_FEWER_WANTED = sa.text(
+    """
+    INSERT INTO fewer_wanted (user_id, channel, at)
+    SELECT p ->> 1, f.channel, min(f.at)
+      FROM fewer_wanted f JOIN jsonb_array_elements(CAST(:pairs AS jsonb)) AS p ON p ->> 0 = f.user_id
+     GROUP BY 1, 2
+        ON CONFLICT DO NOTHING
+    """
+)
+_KEEP_REFUSALS = (_KEEP_SUPPRESSED, _KEEP_REFUSED_TOPICS, _KEEP_FEWER_WANTED)
 _FORGET = sa.text("DELETE FROM users u USING jsonb_array_elements(CAST(:pairs AS jsonb)) AS p WHERE u.id = p ->> 0")
 _RECOUNT = sa.text(
     """
@@ -81,7 +100,7 @@ def merge(conn: Connection, pairs: Sequence[Pair], *, source: str, now: datetime
     conn.execute(later, [{"previous_id": old, "user_id": new, "made_at": now} for old, new in sorted(targets.items())])
     encoded = {"pairs": msgspec.json.encode(sorted(targets.items())).decode()}
     _fold_profiles(conn, targets, source=source, now=now)
-    for statement in (_MOVE, _KEEP_SUPPRESSED, _FORGET, _RECOUNT):
+    for statement in (_MOVE, *_KEEP_REFUSALS, _FORGET, _RECOUNT):
         conn.execute(statement, encoded)
     return len(targets)
 

@@ -157,6 +157,7 @@ def test_the_lineage_reads_from_proposal_to_delivery(api: httpx.Client) -> None:
         ({"content": ""}, "content"),
         ({"subject": "a\r\nBcc: b@c.org"}, "subject"),
         ({"scheduledAt": "2026-01-01T00:00:00"}, "scheduledAt"),
+        ({"topic": "x" * 61}, "topic"),
         ({"status": "approved"}, "status"),
         ({"approvedBy": "me"}, "approvedBy"),
     ],
@@ -218,6 +219,50 @@ def test_answers_that_make_no_sense_are_refused_as_a_whole(
 ) -> None:
     answer = api.post(f"{PATH}/answers", json={"status": "rejected", **body})
     assert (answer.status_code, answer.json()["error"]["field"]) == (422, field)
+
+
+def lost(api: httpx.Client, store: Store) -> str:
+    """Propose, approve and lose an action: nobody knows whether it arrived."""
+    made: str = propose(api)["id"]
+    api.patch(f"{PATH}/{made}", json={"status": "approved"})
+    tried = {"status": "executing", "attempts": 1, "first_attempt_at": sa.func.now()}
+    with store.transaction() as conn:
+        for values in (tried, {"status": "unknown"}):
+            conn.execute(sa.update(actions).where(actions.c.id == made).values(values))
+    return made
+
+
+def test_a_person_settles_what_nobody_knows_and_says_how_they_know(api: httpx.Client, store: Store) -> None:
+    action_id = lost(api, store)
+    path = f"{PATH}/{action_id}/settlement"
+    assert api.patch(f"{PATH}/{action_id}", json={"status": "executed"}).status_code == 409
+    for field, body in (
+        ("note", {"became": "executed"}),
+        ("became", {"became": "cancelled", "note": "Asked her."}),
+        ("mayArriveTwice", {"became": "approved", "note": "Asked her."}),
+    ):
+        answer = api.post(path, json=body)
+        assert (answer.status_code, answer.json()["error"]["field"]) == (422, field)
+    stale = api.post(path, json={"became": "executed", "note": "Asked her.", "version": 2})
+    assert (stale.status_code, stale.json()["error"]["current"]["status"]) == (409, "unknown")
+    body = {"became": "executed", "note": "Asked her.", "version": 1}
+    told = api.post(path, json=body)
+    assert (told.status_code, told.json()["status"], told.json()["reason"]) == (200, "executed", "Asked her.")
+    assert (row(store, action_id).channel, row(store, action_id).executed_at is None) == (None, False)
+    assert api.post(path, json=body).status_code == 409
+
+
+def test_many_are_settled_alike_and_what_is_tried_again_goes_out_once_more(api: httpx.Client, store: Store) -> None:
+    ids = [lost(api, store) for _ in range(2)]
+    waits = propose(api)["id"]
+    body = {"became": "approved", "note": "The mail server lost them.", "items": [{"id": one} for one in (*ids, waits)]}
+    assert api.post(f"{PATH}/settlements", json=body).json()["error"]["field"] == "mayArriveTwice"
+    twice = {**body, "mayArriveTwice": True, "items": body["items"] * 2}
+    assert api.post(f"{PATH}/settlements", json=twice).json()["error"]["field"] == "items"
+    told = api.post(f"{PATH}/settlements", json={**body, "mayArriveTwice": True}).json()
+    assert told["moved"] == 2
+    assert [one["result"] for one in told["results"]] == ["moved", "moved", "conflict"]
+    assert api.post("/api/oracle/execute", json={}).json()["report"]["executed"] == 2
 
 
 def test_an_edit_shows_both_versions_and_who_wrote_them(api: httpx.Client) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from typing import get_args
 from uuid import UUID
 
 import pytest
@@ -21,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from oracle_lib.errors import Conflict, NotFound
 from oracle_lib.execute import answers, approvals, moves, records, versions
 from oracle_lib.execute.answers import Answer
-from oracle_lib.execute.approvals import Draft
+from oracle_lib.execute.approvals import Draft, Settled, Settlement
 from oracle_lib.execute.moves import Seen
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import ACTION_STATUSES, LEGAL_MOVES, action_changes, actions, users
@@ -243,14 +244,11 @@ class Moves(RuleBasedStateMachine):
                 sa.update(actions).where(actions.c.id == self.id).values(attempts=1, first_attempt_at=NOW)
             )
 
-    @rule(became=st.sampled_from(["executed", "failed", "approved"]))
-    def settle(self, became: str) -> None:
+    @rule(became=st.sampled_from(get_args(Settled)))
+    def settle(self, became: Settled) -> None:
         was = self.status
-        self.ask(
-            ("unknown",),
-            became,
-            lambda: approvals.settle(self.conn, self.id, became, actor="a", now=NOW, note="asked her"),
-        )
+        given = Settlement(became, "asked her", may_arrive_twice=True)
+        self.ask(("unknown",), became, lambda: approvals.settle(self.conn, self.id, given, actor="a", now=NOW))
         if was == "unknown" and became == "approved":
             self.conn.execute(sa.update(actions).where(actions.c.id == self.id).values(attempts=0))
             self.tried = False

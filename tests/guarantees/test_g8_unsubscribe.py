@@ -1,4 +1,4 @@
-"""G8: every marketing e-mail has a way out that works at once, and that nobody takes by looking at it.
+"""G8: every marketing e-mail has a way out that works at once, also a smaller one, and nobody takes it by looking.
 
 Control: a page that acts on GET, as link scanners call it, unsubscribes everybody.
 """
@@ -78,9 +78,17 @@ def people(store: Store, count: int) -> None:
         conn.execute(sa.insert(users), rows)
 
 
-def queue(store: Store, now: datetime, user_id: str, text: str = "Hi", *, kind: str = "marketing") -> UUID:
+def queue(
+    store: Store,
+    now: datetime,
+    user_id: str,
+    text: str = "Hi",
+    *,
+    kind: str = "marketing",
+    topic: str | None = None,
+) -> UUID:
     with store.transaction() as conn:
-        draft = Draft(user_id, "email", text, subject=text, message_class=kind)
+        draft = Draft(user_id, "email", text, subject=text, message_class=kind, topic=topic)
         made = approvals.create(conn, draft, actor="anna", now=now)
         approvals.approve(conn, made.id, actor="bea", now=now)
     return made.id
@@ -124,7 +132,7 @@ def test_every_marketing_email_has_both_headers_the_address_and_a_link_that_work
             assert letter["text"].endswith(f"\n\n{POSTAL}\nUnsubscribe: {link(letter)}")
             assert f'<a href="{link(letter)}">' in letter["html"]
             page = anyone.get(link(letter))
-            assert (page.status_code, page.text.count('name="wish"')) == (200, 2)
+            assert (page.status_code, page.text.count('name="wish"')) == (200, 3)
         assert len({link(letter) for letter in letters}) == LETTERS
         for letter in letters:
             answer = anyone.post(link(letter), data=ONE_CLICK)
@@ -187,6 +195,8 @@ def scan(address: str, letters: list[dict[str, Any]]) -> None:
             path = httpx.URL(link(letter)).path
             assert scanner.get(path, headers=headers).status_code == 200
             assert scanner.head(path, headers=headers).status_code == 200
+            for wish in ("stop", "topic", "fewer", "pause", "resume"):
+                assert scanner.get(path, params={"wish": wish}, headers=headers).status_code == 200
 
 
 def test_who_only_looks_unsubscribes_nobody(
@@ -294,3 +304,97 @@ def test_who_unsubscribed_may_want_it_again_by_the_same_link(
     assert suppressed(store) == [("u0", "email", "unsubscribed")]
     assert "You get these e-mails again" in httpx.post(way_out, data={"wish": "resume"}).text
     assert suppressed(store) == []
+
+
+def test_who_refuses_a_topic_gets_nothing_of_it_that_waits_or_comes_and_all_the_rest(
+    store: Store, now: datetime, public: Settings, provider: ResendProvider
+) -> None:
+    people(store, 2)
+    queue(store, now, "u0", topic="new courses")
+    executor.run_due(store, settings=public, owner="me")
+    way_out = link(provider.sent[0])
+    assert httpx.get(way_out).text.count("No more about new courses") == 1
+    for number in range(QUEUED):
+        queue(store, now, f"u{number % 2}", "Of the topic", topic="new courses")
+    answers = {httpx.post(way_out, data={"wish": "topic"}).text for _ in range(3)}
+    assert len(answers) == 1
+    assert "You will get no more e-mails about new courses." in answers.pop()
+    queue(store, now, "u0", "Afterwards, of the topic", topic="new courses")
+    queue(store, now, "u0", "Of another", topic="events")
+    queue(store, now, "u0", "Of none")
+    executor.run_due(store, settings=public, owner="me")
+    to_them = [letter["subject"] for letter in provider.sent[1:] if letter["to"] == ["u0@example.org"]]
+    assert to_them == ["Of another", "Of none"]
+    assert states(store) == {"executed": 3 + QUEUED // 2, "cancelled": QUEUED // 2, "skipped": 1}
+    assert suppressed(store) == []
+    assert "You get these e-mails again" in httpx.post(way_out, data={"wish": "resume"}).text
+    queue(store, now, "u0", "Again", topic="new courses")
+    executor.run_due(store, settings=public, owner="me")
+    assert provider.sent[-1]["subject"] == "Again"
+
+
+def test_without_a_topic_whoever_refuses_one_is_unsubscribed(
+    store: Store, now: datetime, public: Settings, provider: ResendProvider
+) -> None:
+    people(store, 1)
+    queue(store, now, "u0")
+    executor.run_due(store, settings=public, owner="me")
+    way_out = link(provider.sent[0])
+    assert 'value="topic"' not in httpx.get(way_out).text
+    assert "You are unsubscribed" in httpx.post(way_out, data={"wish": "topic"}).text
+
+
+def test_who_wants_fewer_gets_one_a_week_of_what_waits_and_comes(
+    store: Store, now: datetime, public: Settings, provider: ResendProvider
+) -> None:
+    people(store, 2)
+    for user_id in ("u0", "u1"):
+        queue(store, now, user_id)
+    executor.run_due(store, settings=public, owner="me")
+    way_out = next(link(letter) for letter in provider.sent if letter["to"] == ["u0@example.org"])
+    for number in range(QUEUED):
+        queue(store, now, f"u{number % 2}", f"Queued {number}")
+    answers = {httpx.post(way_out, data={"wish": "fewer"}).text for _ in range(3)}
+    assert len(answers) == 1
+    assert "You will get one a week at most." in answers.pop()
+    queue(store, now, "u0", "Your receipt", kind="transactional")
+    executor.run_due(store, settings=public, owner="me")
+    to_them = [letter["subject"] for letter in provider.sent[2:] if letter["to"] == ["u0@example.org"]]
+    assert to_them == ["Your receipt"]
+    assert len(provider.sent) == 2 + QUEUED // 2 + 1
+    with store.transaction() as conn:
+        conn.execute(sa.update(actions).values(first_attempt_at=sa.func.now() - timedelta(days=8)))
+    for number in range(QUEUED):
+        queue(store, now, "u0", f"A week later {number}")
+    executor.run_due(store, settings=public, owner="me")
+    assert [letter["subject"] for letter in provider.sent[2 + QUEUED // 2 + 1 :]] == ["A week later 0"]
+
+
+@pytest.mark.parametrize(
+    ("locale", "accepted", "language", "title"),
+    [
+        ("de-AT", "es", "de", "Möchten Sie weniger dieser E-Mails oder keine mehr?"),
+        (None, "fr;q=0.9, es-MX;q=0.8, en;q=0.1", "es", "¿Quiere recibir menos correos como este, o ninguno?"),
+        ("fr", "", "en", "Do you want fewer of these e-mails, or none?"),
+    ],
+)
+def test_the_page_speaks_the_users_language_where_it_has_it(
+    store: Store,
+    now: datetime,
+    public: Settings,
+    provider: ResendProvider,
+    locale: str | None,
+    accepted: str,
+    language: str,
+    title: str,
+) -> None:
+    people(store, 1)
+    with store.transaction() as conn:
+        conn.execute(sa.update(users).values(locale=locale))
+    queue(store, now, "u0", topic="<b>Tänze</b>")
+    executor.run_due(store, settings=public, owner="me")
+    page = httpx.get(link(provider.sent[0]), headers={"Accept-Language": accepted}).text
+    assert f'<html lang="{language}">' in page
+    assert f"<h1>{title}</h1>" in page
+    assert "&lt;b&gt;Tänze&lt;/b&gt;" in page
+    assert "<b>" not in page

@@ -57,6 +57,8 @@ MATRIX = {
     ("GET", "/api/oracle/actions/{action_id}/lineage"): "actions:read",
     ("PATCH", "/api/oracle/actions/{action_id}"): "actions:approve",
     ("POST", "/api/oracle/actions/answers"): "actions:approve",
+    ("POST", "/api/oracle/actions/{action_id}/settlement"): "actions:approve",
+    ("POST", "/api/oracle/actions/settlements"): "actions:approve",
     ("GET", "/api/oracle/actions/{action_id}/versions"): "actions:read",
     ("GET", "/api/oracle/actions/{action_id}/preview"): "actions:read",
     ("GET", "/api/oracle/actions/groups"): "actions:read",

@@ -12,7 +12,7 @@ from oracle_lib import clock
 from oracle_lib.errors import Conflict, NotFound
 from oracle_lib.execute import answers, approvals, claims, executor, moves, records
 from oracle_lib.execute.answers import Answer
-from oracle_lib.execute.approvals import Draft
+from oracle_lib.execute.approvals import Draft, Settlement
 from oracle_lib.execute.moves import UNSEEN, Seen
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
@@ -128,4 +128,4 @@ def test_cancelling_what_may_have_arrived_says_that_nobody_knows(conn: Connectio
     assert approvals.cancel(conn, untried.id, actor="bea", now=now).status == "cancelled"
     stopped = approvals.cancel(conn, tried.id, actor="bea", now=now)
     assert (stopped.status, stopped.reason) == ("unknown", "cancelled_after_a_try")
-    assert approvals.settle(conn, tried.id, "failed", actor="bea", now=now, note="asked her").status == "failed"
+    assert approvals.settle(conn, tried.id, Settlement("failed", "asked her"), actor="bea", now=now).status == "failed"

@@ -1,6 +1,8 @@
 """The moves that people and policies make: of exactly what was seen, with their history."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import get_args
 from uuid import UUID
 
 import pytest
@@ -10,7 +12,7 @@ from sqlalchemy import Connection
 from oracle_lib.decide import content, definition, rules_engine
 from oracle_lib.errors import Conflict, Invalid, NotFound
 from oracle_lib.execute import approvals, policies, records
-from oracle_lib.execute.approvals import Draft, Seen
+from oracle_lib.execute.approvals import Draft, Seen, Settled, Settlement
 from oracle_lib.storage.tables import action_changes, actions, audit_log, outcomes, users
 
 NOBODY = UUID(int=0)
@@ -95,17 +97,30 @@ def test_what_was_done_by_hand_is_executed_with_a_note(conn: Connection, now: da
     assert verbs(conn) == ["created", "done_by_hand"]
 
 
-@pytest.mark.parametrize("became", ["executed", "failed", "approved"])
-def test_a_person_settles_what_nobody_knows_and_nothing_else(conn: Connection, now: datetime, became: str) -> None:
+@pytest.mark.parametrize("became", get_args(Settled))
+def test_a_person_settles_what_nobody_knows_and_nothing_else(conn: Connection, now: datetime, became: Settled) -> None:
     one = made(conn, now)
+    given = Settlement(became, "asked her", may_arrive_twice=True)
     approvals.approve(conn, one.id, actor="bea", now=now)
     with pytest.raises(Conflict):
-        approvals.settle(conn, one.id, became, actor="bea", now=now, note="asked her")
+        approvals.settle(conn, one.id, given, actor="bea", now=now)
     conn.execute(sa.update(actions).values(status="executing", attempts=1))
     conn.execute(sa.update(actions).values(status="unknown"))
-    assert approvals.settle(conn, one.id, became, actor="bea", now=now, note="asked her").status == became
     with pytest.raises(Invalid):
-        approvals.settle(conn, one.id, "pending", actor="bea", now=now, note="asked her")
+        approvals.settle(conn, one.id, replace(given, note=" "), actor="bea", now=now)
+    settled = approvals.settle(conn, one.id, given, actor="bea", now=now)
+    assert (settled.status, settled.reason) == (became, "asked her")
+
+
+def test_nobody_has_it_tried_again_without_saying_that_it_may_arrive_twice(conn: Connection, now: datetime) -> None:
+    one = made(conn, now)
+    approvals.approve(conn, one.id, actor="bea", now=now)
+    conn.execute(sa.update(actions).values(status="executing", attempts=1))
+    conn.execute(sa.update(actions).values(status="unknown"))
+    with pytest.raises(Invalid) as refused:
+        approvals.settle(conn, one.id, Settlement("approved", "asked her"), actor="bea", now=now)
+    assert refused.value.field == "mayArriveTwice"
+    assert records.get(conn, one.id).status == "unknown"
 
 
 def test_only_an_approved_action_is_cancelled(conn: Connection, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """Rules that fire become pending actions, once a cause and within everyone's limits."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -21,6 +22,8 @@ from oracle_lib.storage.tables import (
     activity,
     courses,
     dirty_users,
+    fewer_wanted,
+    refused_topics,
     rules,
     segment_changes,
     segments,
@@ -207,6 +210,43 @@ def test_when_the_daily_cap_bites_the_most_urgent_rules_win(conn: Connection, no
     report = run(conn, now)
     assert report.by_rule == {"high": 1, "middle": 1}
     assert report.skipped == {"daily_cap": 1}
+
+
+def test_who_refused_a_topic_is_proposed_nothing_of_it_and_everything_else(conn: Connection, now: datetime) -> None:
+    rule(conn, now, "course", topic="new courses")
+    rule(conn, now, "mail", topic="new courses", actionType="email", actionData={"subject": "Hi", "content": "Hi"})
+    rule(conn, now, "back")
+    for user_id in ("u1", "u2"):
+        user(conn, user_id, silent=8)
+    conn.execute(sa.insert(refused_topics).values(user_id="u1", channel="dm", topic="new courses"))
+    report = run(conn, now, limits=replace(LIMITS, caps=()))
+    assert (report.by_rule, reasons(conn)) == ({"course": 1, "mail": 2, "back": 2}, [("u1", "topic_refused")])
+    topics = conn.execute(sa.select(actions.c.triggered_by, actions.c.topic).where(actions.c.user_id == "u2"))
+    assert {row.triggered_by: row.topic for row in topics} == {
+        "course": "new courses",
+        "mail": "new courses",
+        "back": None,
+    }
+
+
+def test_who_wants_fewer_is_proposed_the_most_urgent_of_a_week_on_that_channel(conn: Connection, now: datetime) -> None:
+    for name, priority in (("low", 2), ("high", 9)):
+        rule(conn, now, name, priority=priority, cooldown=0)
+    rule(conn, now, "mail", actionType="email", actionData={"subject": "Hi", "content": "Hi"})
+    rule(conn, now, "receipt", priority=1, messageClass="transactional")
+    for user_id in ("u1", "u2"):
+        user(conn, user_id, silent=8)
+    conn.execute(sa.insert(fewer_wanted).values(user_id="u1", channel="dm"))
+    everything = replace(LIMITS, caps=())
+    report = run(conn, now, limits=everything)
+    assert (report.by_rule, reasons(conn)) == (
+        {"high": 2, "mail": 2, "receipt": 2, "low": 1},
+        [("u1", "fewer")],
+    )
+    assert run(conn, now + timedelta(days=1), limits=everything).by_rule == {}
+    high = sa.and_(actions.c.user_id == "u1", actions.c.triggered_by == "high")
+    conn.execute(sa.update(actions).where(high).values(created_at=now - timedelta(days=7)))
+    assert run(conn, now + timedelta(hours=1), limits=everything).by_rule == {"low": 1}
 
 
 def test_a_cooldown_holds_the_next_cause_and_after_it_the_newer_proposal_supersedes(

@@ -99,7 +99,7 @@ RULES: Mapping[str, tuple[str, object]] = {
 }
 # Rules that say more than their name and conditions.
 SAID: Mapping[str, Mapping[str, object]] = {
-    "silent": {"priority": 3},
+    "silent": {"priority": 3, "topic": "coming back"},
     "unfinished": {"maxPerUser": 1, "priority": 8},
     "no video": {"cooldown": 24 * 10, "messageClass": "transactional"},
     "again and again": {"cooldown": 72, "priority": 9},
@@ -121,6 +121,7 @@ class Life:
         self.night(BEFORE)
         for name in RULES:
             self.publish(name, BEFORE)
+        self.want_less()
         for number in range(-3, self.days):
             day = FIRST + number * DAY
             self.night(start_of(day) + timedelta(hours=2))
@@ -160,6 +161,14 @@ class Life:
             else:
                 again = read(name, content="Hello")
                 self.rules[name] = rules_engine.publish(conn, made.id, again, actor="ana", now=now)
+
+    def want_less(self) -> None:
+        """One in nine wants fewer messages, one in eleven none about coming back."""
+        fewer = [{"user_id": f"u{n}", "channel": "dm"} for n in range(0, USERS, 9)]
+        topics = [{"user_id": f"u{n}", "channel": "dm", "topic": "coming back"} for n in range(0, USERS, 11)]
+        with self.store.transaction() as conn:
+            conn.execute(sa.insert(tables.fewer_wanted), fewer)
+            conn.execute(sa.insert(tables.refused_topics), topics)
 
     def change_plans(self, plans: Sequence[str], now: datetime) -> None:
         """Give users plans, in turn; one in ten wants no messages."""
@@ -265,6 +274,7 @@ def test_a_dry_run_proposes_what_production_proposed_and_holds_back_what_it_held
 def test_every_guardrail_of_a_rule_has_held_something_back(life: Life) -> None:
     reasons = {reason for name in RULES for _, _, reason in life.held_back(name)}
     assert {"cooldown", "max_per_user", "daily_cap", "weekly_cap", "no_consent", "holdout"} <= reasons
+    assert {"topic_refused", "fewer"} <= reasons
 
 
 def test_it_is_told_how_a_dry_run_compares_with_what_was_proposed(life: Life) -> None:

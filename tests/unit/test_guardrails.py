@@ -15,7 +15,7 @@ from oracle_lib.execute import approvals, executor, stops
 from oracle_lib.execute.approvals import Draft
 from oracle_lib.settings import Settings
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.tables import action_changes, actions, audit_log, rules, skips, users
+from oracle_lib.storage.tables import action_changes, actions, audit_log, fewer_wanted, rules, skips, users
 
 AWAKE = Settings(environment="test", quiet_hours="")
 
@@ -201,6 +201,26 @@ def test_caps_of_a_day_a_week_and_a_channel_hold_when_sending(store: Store, now:
         conn.execute(sa.update(actions).values(first_attempt_at=sa.func.now() - timedelta(days=8)))
     approved(store, now, rule=some_rule(store, name="later"), kind="email")
     assert send(store, settings).executed == 1
+
+
+def test_who_wants_fewer_gets_one_a_week_whoever_wrote_it(store: Store, now: datetime) -> None:
+    with store.transaction() as conn:
+        conn.execute(sa.insert(fewer_wanted), [{"user_id": user, "channel": "dm"} for user in ("u1", "u2")])
+    for number in range(2):
+        approved(store, now, rule=some_rule(store, name=f"dm {number}"))
+        approved(store, now, user="u2")
+        approved(store, now, user="u3")
+        approved(store, now, kind="post")
+    report = send(store, AWAKE.model_copy(update={"messages_per_user_per_day": 9}))
+    assert (report.executed, report.skipped) == (6, 2)
+    with store.transaction() as conn:
+        assert sorted(conn.execute(sa.select(skips.c.user_id, skips.c.reason)).all()) == [
+            ("u1", "fewer"),
+            ("u2", "fewer"),
+        ]
+        conn.execute(sa.update(actions).values(first_attempt_at=sa.func.now() - timedelta(days=8)))
+    approved(store, now, rule=some_rule(store, name="later"))
+    assert send(store).executed == 1
 
 
 def test_every_no_has_words(conn: Connection) -> None:

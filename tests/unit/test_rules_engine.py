@@ -38,6 +38,7 @@ def test_a_rule_has_the_defaults_of_the_specification() -> None:
 
 def test_what_is_written_is_read_back() -> None:
     rule = read(goal={"event": "purchase", "within_days": 7}, maxPerUser=2, expiresAt="2026-05-01T00:00:00+00:00")
+    rule = replace(rule, topic="new courses")
     assert definition.read(definition.wire(rule)) == rule
 
 
@@ -55,6 +56,10 @@ def test_what_is_written_is_read_back() -> None:
         ({"expiresAt": "2026-05-01T00:00:00"}, "expiresAt"),
         ({"approval": "never"}, "approval"),
         ({"goal": {"event": "purchase"}}, "goal.within_days"),
+        ({"topic": "x" * 61}, "topic"),
+        ({"topic": "new\ncourses"}, "topic"),
+        ({"topic": " new courses"}, "topic"),
+        ({"topic": "receipts", "messageClass": "transactional"}, "topic"),
         ({"actionData": {"content": "Hi"}}, "actionData.subject"),
         ({"actionData": {"subject": "Hi", "content": "{{ salary }}"}}, "actionData.content"),
         ({"actionData": {"subject": "{{ first_name", "content": "Hi"}}, "actionData.subject"),

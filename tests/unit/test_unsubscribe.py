@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from oracle_lib.decide import guardrails
-from oracle_lib.decide.guardrails import Limits
+from oracle_lib.decide.guardrails import Limits, No
 from oracle_lib.errors import NotFound
 from oracle_lib.execute import approvals, unsubscribe, unsubscribe_links
 from oracle_lib.execute.approvals import Draft
-from oracle_lib.execute.unsubscribe import PAUSE, Standing, Wish
+from oracle_lib.execute.unsubscribe import PAUSE, Preferences, Standing, Wish
 from oracle_lib.observe import identities
 from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import actions, audit_log, outcomes, suppressions, users
@@ -30,9 +30,15 @@ def ada(conn: Connection) -> str:
 
 
 def email(
-    conn: Connection, user_id: str, now: datetime, *, scheduled_at: datetime | None = None, kind: str = "marketing"
+    conn: Connection,
+    user_id: str,
+    now: datetime,
+    *,
+    scheduled_at: datetime | None = None,
+    kind: str = "marketing",
+    topic: str | None = None,
 ) -> UUID:
-    draft = Draft(user_id, "email", "Hi", subject="Hi", scheduled_at=scheduled_at, message_class=kind)
+    draft = Draft(user_id, "email", "Hi", subject="Hi", scheduled_at=scheduled_at, message_class=kind, topic=topic)
     made = approvals.create(conn, draft, actor="anna", now=now)
     approvals.approve(conn, made.id, actor="bea", now=now)
     return made.id
@@ -102,6 +108,53 @@ def test_who_got_another_id_since_is_the_one_who_unsubscribes(conn: Connection, 
     identities.merge(conn, [("bob", ada)], source="test", now=now)
     says(conn, first, Wish.NO_MORE, now)
     assert kept(conn, ada) == [("email", "unsubscribed", None)]
+
+
+def test_refusing_a_topic_ends_what_waits_of_it_and_nothing_else(conn: Connection, ada: str, now: datetime) -> None:
+    first = email(conn, ada, now, topic="new courses")
+    others = [
+        email(conn, ada, now),
+        email(conn, ada, now, topic="events"),
+        email(conn, "bob", now, topic="new courses"),
+    ]
+    receipt = email(conn, ada, now, kind="transactional", topic="new courses")
+    who = unsubscribe.recipient(conn, first)
+    for _ in range(2):
+        unsubscribe.refuse_topic(conn, who, "new courses", now)
+    assert unsubscribe.preferences(conn, who) == Preferences(False, frozenset({"new courses"}))
+    assert states(conn) == {"cancelled": 1, "approved": 4}
+    assert unsubscribe.standing(conn, who, now) is None
+    later = email(conn, ada, now, topic="new courses")
+    limits = Limits.of(Settings(environment="staging"))
+    noes = [
+        guardrails.check_actions(conn, [one], limits=limits, reaches_people=False) for one in (*others, receipt, later)
+    ]
+    assert noes == [{}, {}, {}, {}, {later: No("topic_refused", None)}]
+
+
+def test_who_wants_it_again_wants_all_of_it(conn: Connection, ada: str, now: datetime) -> None:
+    who = unsubscribe.recipient(conn, email(conn, ada, now, topic="events"))
+    other = unsubscribe.recipient(conn, email(conn, "bob", now))
+    for topic in ("events", "new courses"):
+        unsubscribe.refuse_topic(conn, who, topic, now)
+    for one in (who, who, other):
+        unsubscribe.want_fewer(conn, one, now)
+    assert unsubscribe.want_again(conn, who, now) is None
+    assert unsubscribe.preferences(conn, who) == Preferences(False, frozenset())
+    assert unsubscribe.preferences(conn, other) == Preferences(True, frozenset())
+    verbs = conn.scalars(sa.select(audit_log.c.verb).where(audit_log.c.subject == "user:ada").order_by(audit_log.c.id))
+    said = ["user.topic_refused", "user.topic_refused", "user.fewer_wanted", "user.resubscribed"]
+    assert [verb for verb in verbs if verb.startswith("user.")] == said
+
+
+def test_what_an_id_wanted_less_of_its_user_wants_less_of(conn: Connection, ada: str, now: datetime) -> None:
+    who, other = (unsubscribe.recipient(conn, email(conn, user_id, now)) for user_id in (ada, "bob"))
+    unsubscribe.refuse_topic(conn, who, "events", now)
+    for topic in ("events", "new courses"):
+        unsubscribe.refuse_topic(conn, other, topic, now)
+    unsubscribe.want_fewer(conn, other, now)
+    identities.merge(conn, [("bob", ada)], source="test", now=now)
+    assert unsubscribe.preferences(conn, who) == Preferences(True, frozenset({"events", "new courses"}))
 
 
 @pytest.mark.parametrize("already", [Wish.NO_MORE, Wish.PAUSE])

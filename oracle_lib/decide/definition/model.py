@@ -12,6 +12,8 @@ TRIGGERS = ("event_based", "time_based", "segment_based")
 RULE_ACTIONS = (*ACTION_TYPES, "tag")
 # What a message that reaches no single user is addressed to, as `actionData` calls it.
 ADDRESSES = {"post": "community", "alert": "team"}
+# The longest name of a topic.
+MAX_TOPIC = 60
 # The arms of a rule's experiment that have no variant's name: who gets nothing, and who gets the rule's own message.
 HOLDOUT, BASE = "holdout", "a"
 # When what was approved goes: at once, or in the part of the day in which the user usually comes.
@@ -78,7 +80,8 @@ class Goal:
 class Definition:
     """One version of a rule. `cooldown` in hours, `priority` 1-10 (10 most urgent), `max_per_user` None: no limit.
 
-    `holdout` percent of the users get nothing, so that the rest can be compared with them.
+    `holdout` percent of the users get nothing, so that the rest can be compared with them. `topic` is what it is about,
+    as users read it where they may refuse just that; rules of the same topic are refused together.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Definition:
     expires_at: datetime | None = None
     approval: str = "review"
     message_class: str = "marketing"
+    topic: str | None = None
     goal: Goal | None = None
     holdout: int = 0
     variants: tuple[Variant, ...] = ()

@@ -11,6 +11,7 @@ from oracle_lib.decide.definition.model import (
     BASE,
     BEST_TIME,
     HOLDOUT,
+    MAX_TOPIC,
     RULE_ACTIONS,
     TRIGGERS,
     Definition,
@@ -45,6 +46,7 @@ _NAMES = {
     "expiresAt",
     "approval",
     "messageClass",
+    "topic",
     "goal",
     "holdout",
     "variants",
@@ -89,6 +91,7 @@ def restore(body: Mapping[str, object]) -> Definition:
         expires_at=_moment(body.get("expiresAt"), "expiresAt"),
         approval=_one_of(body, "approval", ("review", "auto"), "review"),
         message_class=message_class,
+        topic=_topic(body.get("topic"), action_type, message_class),
         goal=_goal(body.get("goal")),
         holdout=_holdout(body.get("holdout", 0), action_type),
         variants=_variants(body.get("variants"), action_type),
@@ -166,6 +169,15 @@ def _locales(body: object, place: str, action_type: str) -> tuple[tuple[str, Wor
         _only(words, here, "subject", "content")
         made[tag] = _words(words, here, action_type)
     return tuple(made.items())
+
+
+def _topic(value: object, action_type: str, message_class: str) -> str | None:
+    topic = _optional_text(value, "topic", MAX_TOPIC)
+    if topic is not None and (action_type not in _TO_A_USER or message_class != "marketing"):
+        raise _wrong("topic", "is of marketing to a user: nothing else can be refused by its topic")
+    if topic is not None and (topic != topic.strip() or not topic.isprintable()):
+        raise _wrong("topic", "must be one line without control characters or spaces around it")
+    return topic
 
 
 def _default_holdout(body: Mapping[str, object]) -> int:

@@ -23,6 +23,7 @@ def wire(rule: Definition) -> dict[str, object]:
         "expiresAt": rule.expires_at.isoformat() if rule.expires_at else None,
         "approval": rule.approval,
         "messageClass": rule.message_class,
+        "topic": rule.topic,
         "goal": _goal(rule.goal),
         "holdout": rule.holdout,
         "variants": [

@@ -53,6 +53,8 @@ actions = sa.Table(
     # The edit of a group that the words come from; none: the rule, or whoever edited this action alone.
     sa.Column("group_edit_id", sa.Uuid),
     sa.Column("message_class", sa.Text, nullable=False, server_default="marketing"),
+    # What its rule is about, as the user knows it: they may want no more of just that.
+    sa.Column("topic", sa.Text),
     # Why it exists. `cause` names what a rule answers: once per cause, across versions of the rule.
     sa.Column("triggered_by", sa.Text, nullable=False),
     sa.Column("trigger_data", Json),
@@ -195,6 +197,25 @@ suppressions = sa.Table(
     moment("at", default_now=True),
     # A pause ends by itself; nothing else does.
     moment("until", nullable=True),
+)
+
+# Who gets no marketing about a topic on a channel.
+refused_topics = sa.Table(
+    "refused_topics",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("topic", sa.Text, primary_key=True),
+    moment("at", default_now=True),
+)
+
+# Who gets at most one marketing message a week on a channel.
+fewer_wanted = sa.Table(
+    "fewer_wanted",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    moment("at", default_now=True),
 )
 
 # While a row stands nothing is sent, at all or on a channel; what is approved waits.

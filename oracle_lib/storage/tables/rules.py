@@ -24,6 +24,7 @@ rules = sa.Table(
     sa.Column("expires_at", sa.DateTime(timezone=True)),
     sa.Column("approval", sa.Text, nullable=False, server_default="review"),
     sa.Column("message_class", sa.Text, nullable=False, server_default="marketing"),
+    sa.Column("topic", sa.Text),
     # What counts as success, `{"event": ..., "within_days": n}`; none: the action has no goal.
     sa.Column("goal", Json),
     # Percent of users who get nothing, and other messages for shares of them (`experiments`).
