@@ -16,6 +16,7 @@ RULE = {
     "conditions": {"days_since": {"event": "login", "op": ">=", "value": 3}},
     "actionType": "dm",
     "actionData": {"content": "We miss you."},
+    "holdout": 0,
 }
 LAST = clock.newest_closed_day(clock.now())
 DAYS = {"from": (LAST - timedelta(days=9)).isoformat(), "to": LAST.isoformat()}
