@@ -75,7 +75,9 @@ def _unfollowed(anchor: Followed, began: sa.Subquery) -> sa.CompoundSelect:
 def _fresh(began: sa.CTE, crossed: ColumnElement, still: ColumnElement[bool]) -> sa.CompoundSelect:
     """Return those asked on the days from the crossing on while it is fresh, and on standing days on any later one."""
     after = sa.func.generate_series(0, firing.FRESH.days).table_valued("n", name="after").render_derived()
-    soon = sa.and_(run_days.c.as_of == crossed + after.c.n, still)
+    earliest = sa.select(sa.func.min(run_days.c.fresh_from)).scalar_subquery()
+    latest = sa.select(sa.func.max(run_days.c.as_of)).scalar_subquery()
+    soon = sa.and_(run_days.c.as_of == crossed + after.c.n, crossed >= earliest, crossed <= latest, still)
     ever = sa.and_(run_days.c.standing, run_days.c.as_of >= crossed, still)
     pair = sa.select(began.c.user_id, run_days.c.as_of)
     freshly = pair.select_from(began.join(after, sa.true()).join(run_days, soon))
