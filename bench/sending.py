@@ -27,12 +27,11 @@ _USERS = sa.text(
 _PROPOSE = sa.text(
     """
     INSERT INTO actions (user_id, action_type, subject, content, content_hash, triggered_by, payload)
-    SELECT 'u' || n, 'email', 'Hi', 'Hi', '', 'manual',
-           convert_to('{"actionType":"email","content":"Hi","subject":"Hi","userId":"u' || n || '"}', 'UTF8')
-      FROM generate_series(1, :n) AS n
+    SELECT 'u' || n, 'email', 'Hi', 'Hi', encode(sha256(said), 'hex'), 'manual', said
+      FROM generate_series(1, :n) AS n,
+           convert_to('{"actionType":"email","content":"Hi","subject":"Hi","userId":"u' || n || '"}', 'UTF8') AS said
     """
 )
-_SEAL = sa.text("UPDATE actions SET content_hash = encode(sha256(payload), 'hex')")
 _APPROVE = sa.text("UPDATE actions SET status = 'approved', approved_hash = content_hash")
 _ACTIVE = sa.text("SELECT active_time FROM pg_stat_database WHERE datname = current_database()")
 
@@ -58,7 +57,6 @@ def _send(store: Store, url: str, processes: int, count: int, say: Say) -> tuple
     with store.transaction() as conn:
         conn.execute(_USERS, {"n": count})
         conn.execute(_PROPOSE, {"n": count})
-        conn.execute(_SEAL)
         conn.execute(_APPROVE)
     before = _active(store)
     with ExitStack() as running:
