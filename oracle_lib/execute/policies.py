@@ -44,33 +44,7 @@ def approve_by_policy(conn: Connection, now: datetime) -> int:
 
     What somebody took back is theirs to answer.
     """
-    taken_back = sa.exists().where(action_changes.c.action_id == actions.c.id, action_changes.c.verb == "undone")
-    query = (
-        sa.select(
-            actions.c.id,
-            actions.c.user_id,
-            actions.c.action_type,
-            actions.c.subject,
-            actions.c.content,
-            actions.c.address,
-        )
-        .join(rules, rules.c.id == actions.c.rule_id)
-        .where(
-            actions.c.status == "pending",
-            actions.c.version == 1,
-            rules.c.approval == "auto",
-            rules.c.is_active,
-            rules.c.paused_at.is_(None),
-            rules.c.archived_at.is_(None),
-            rules.c.version == actions.c.rule_version,
-            actions.c.triggered_by != "ai_decision",
-            sa.not_(taken_back),
-        )
-        .order_by(actions.c.id)
-        .limit(_AT_ONCE)
-        .with_for_update(of=actions, skip_locked=True)
-    )
-    rows = conn.execute(query).all()
+    rows = conn.execute(_left_to_rules()).all()
     if not rows:
         return 0
     sealed = [
@@ -111,3 +85,33 @@ def approve_by_policy(conn: Connection, now: datetime) -> int:
     ids = list(conn.execute(moved).scalars())
     record(conn, ids, "approved", actor=POLICY, old="pending", new="approved", at=now)
     return len(ids)
+
+
+def _left_to_rules() -> sa.Select:
+    """Ask for some pending actions that their rules approve, and hold them."""
+    taken_back = sa.exists().where(action_changes.c.action_id == actions.c.id, action_changes.c.verb == "undone")
+    return (
+        sa.select(
+            actions.c.id,
+            actions.c.user_id,
+            actions.c.action_type,
+            actions.c.subject,
+            actions.c.content,
+            actions.c.address,
+        )
+        .join(rules, rules.c.id == actions.c.rule_id)
+        .where(
+            actions.c.status == "pending",
+            actions.c.version == 1,
+            rules.c.approval == "auto",
+            rules.c.is_active,
+            rules.c.paused_at.is_(None),
+            rules.c.archived_at.is_(None),
+            rules.c.version == actions.c.rule_version,
+            actions.c.triggered_by != "ai_decision",
+            sa.not_(taken_back),
+        )
+        .order_by(actions.c.id)
+        .limit(_AT_ONCE)
+        .with_for_update(of=actions, skip_locked=True)
+    )
