@@ -50,4 +50,4 @@ def finish(conn: Connection, ends: Sequence[End], *, owner: str, settings: Setti
 
 
 def _again(mine: Claim, otherwise: Became) -> Became:
-    return "retried" if mine.attempts < MAX_ATTEMPTS else otherwise
+    return "retried" if mine.attempts + 1 < MAX_ATTEMPTS else otherwise

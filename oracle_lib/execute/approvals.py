@@ -1,7 +1,7 @@
 """The moves of an action that people make; each is one transition of exactly what was seen.
 
     pending ──approve──> approved ──claim──> executing        (from there on: executor.py)
-       │ ^──undo, before the first claim──┘ │
+       │ ^──undo, before the first try────┘ │
        ├─reject─> rejected                  ├─cancel─> cancelled, or unknown where a try may have arrived
        ├─expire─> expired                   ├─expire─> expired
        ├─newer proposal─> superseded        └─done by hand─> executed
@@ -179,7 +179,7 @@ def cancellation(reason: str | None) -> Plan:
 
 
 def undo(conn: Connection, action_id: UUID, *, actor: str, now: datetime, seen: Seen = UNSEEN) -> Action:
-    """Take an approval back. After the first claim it is too late: the words may be on their way."""
+    """Take an approval back. After the first try it is too late: the words may be on their way."""
     return make_one(conn, action_id, seen, undoing, actor=actor, now=now)
 
 

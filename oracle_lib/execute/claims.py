@@ -32,7 +32,8 @@ _NOW = sa.func.now()
 class Claim:
     """One action in this executor's hand.
 
-    `tried_for` is the time since it first went to a channel, None: never yet; `channel` is the one it last went to.
+    `attempts` counts how often it was handed to a channel before, `tried_for` is the time since that first happened,
+    None: never yet; `channel` is the one it last went to.
     """
 
     id: UUID
@@ -122,7 +123,6 @@ def claim(conn: Connection, which: ColumnElement[bool], *, owner: str, lease: ti
             lease_owner=owner,
             lease_until=_NOW + lease,
             fence=actions.c.fence + 1,
-            attempts=actions.c.attempts + 1,
             updated_at=_NOW,
         )
         .returning(
@@ -154,7 +154,7 @@ def claim(conn: Connection, which: ColumnElement[bool], *, owner: str, lease: ti
 def set_aside_lost(conn: Connection, safe_channels: list[str], *, owner: str) -> int:
     """Move to `unknown` what was abandoned and may not be tried again by itself; return how many.
 
-    That is what went to a channel that would deliver the same key twice, and what was taken too often.
+    That is what went to a channel that would deliver the same key twice, and what was handed over too often.
     """
     # Passing over what somebody has locked: two that lock the same rows in their own order would wait for ever.
     chosen = (
@@ -180,7 +180,7 @@ def set_aside_lost(conn: Connection, safe_channels: list[str], *, owner: str) ->
 
 
 def renew(conn: Connection, mine: Mapping[Claim, str], *, lease: timedelta) -> set[UUID]:
-    """Hold claims for one more lease and note the channel that each now goes to; return which are still mine."""
+    """Hold claims for one more lease and note that each now goes to a channel; return which are still mine."""
     given = _given(list(mine), channel=(list(mine.values()), sa.Text()))
     changed = (
         sa.update(actions)
@@ -188,6 +188,7 @@ def renew(conn: Connection, mine: Mapping[Claim, str], *, lease: timedelta) -> s
         .values(
             lease_until=_NOW + lease,
             channel=given.c.channel,
+            attempts=actions.c.attempts + 1,
             first_attempt_at=sa.func.coalesce(actions.c.first_attempt_at, _NOW),
         )
         .returning(actions.c.id)
@@ -223,7 +224,7 @@ def _finish(ends: Sequence[End]) -> ReturningUpdate[UUID]:
         until=([end.wait if isinstance(end.wait, datetime) else None for end in ends], sa.DateTime(timezone=True)),
         wait=([end.wait if isinstance(end.wait, timedelta) else None for end in ends], sa.Interval()),
         backoff=([_backoff(end) for end in ends], sa.Double()),
-        held=([end.became == "held" for end in ends], sa.Boolean()),
+        attempts=([end.mine.attempts if end.became == "held" else None for end in ends], sa.Integer()),
         untried=([end.became == "held" and end.mine.tried_for is None for end in ends], sa.Boolean()),
     )
     # Cut by up to a half, so that many do not come back together.
@@ -243,7 +244,7 @@ def _finish(ends: Sequence[End]) -> ReturningUpdate[UUID]:
             provider_id=sa.func.coalesce(given.c.provider_id, actions.c.provider_id),
             sent_hash=sa.func.coalesce(given.c.sent_hash, actions.c.sent_hash),
             next_attempt_at=sa.func.coalesce(given.c.until, _NOW + pause, actions.c.next_attempt_at),
-            attempts=actions.c.attempts - sa.cast(given.c.held, sa.Integer),
+            attempts=sa.func.coalesce(given.c.attempts, actions.c.attempts),
             first_attempt_at=sa.case((given.c.untried, None), else_=actions.c.first_attempt_at),
             channel=sa.case((given.c.untried, None), else_=actions.c.channel),
         )
@@ -278,4 +279,4 @@ def _backoff(end: End) -> float | None:
     """Return the seconds before another try: 2, 4, 8 .. 30 min."""
     if end.became != "retried":
         return None
-    return min(_FIRST_PAUSE_SECONDS * 2 ** (end.mine.attempts - 1), _LONGEST_PAUSE_SECONDS)
+    return min(_FIRST_PAUSE_SECONDS * 2**end.mine.attempts, _LONGEST_PAUSE_SECONDS)

@@ -262,6 +262,25 @@ def test_what_was_abandoned_on_a_channel_without_keys_waits_for_a_person(store: 
     assert (row(store, action_id).status, row(store, action_id).reason) == ("unknown", "lease_lost")
 
 
+def test_an_executor_that_dies_before_it_hands_anything_over_uses_up_no_try(store: Store, now: datetime) -> None:
+    action_id = approved(store, now)
+    for _ in range(claims.MAX_ATTEMPTS + 1):
+        with store.transaction() as conn:
+            assert claims.claim(conn, claims.due(), owner="gone", lease=timedelta(seconds=-1))
+    assert run(store) == executor.ExecuteReport(executed=1)
+    assert row(store, action_id).attempts == 1
+
+
+def test_what_was_handed_over_too_often_by_executors_that_died_waits_for_a_person(store: Store, now: datetime) -> None:
+    action_id = approved(store, now)
+    for _ in range(claims.MAX_ATTEMPTS):
+        with store.transaction() as conn:
+            [mine] = claims.claim(conn, claims.due(), owner="gone", lease=timedelta(seconds=60))
+            claims.renew(conn, {mine: "scripted"}, lease=timedelta(seconds=-1))
+    assert run(store, Scripted()) == executor.ExecuteReport(unknown=1)
+    assert (row(store, action_id).status, row(store, action_id).reason) == ("unknown", "lease_lost")
+
+
 def test_the_daily_cap_holds_over_executors_that_run_at_once(store: Store, now: datetime) -> None:
     for number in range(10):
         body = {
