@@ -4,7 +4,8 @@ Each sensor is a decision, a pure function, and the lines that ask for its input
 asked for while one is queued or running: what came in meanwhile still waits, and the next tick sees it.
 """
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 import dagster as dg
@@ -26,6 +27,10 @@ UNFINISHED = [
 # Dagster's daemon looks every 5 s and skips a sensor whose interval is not quite over: one of 5 s would be asked every
 # 10. This asks at every look.
 EVERY_LOOK = 2
+# A tick that would start nothing goes on looking until shortly before the daemon's next look: what comes in meanwhile
+# does not wait for it. A tick that lasted longer would miss that look.
+LOOKS_FOR_SECONDS = 3.5
+_LOOKS_EVERY_SECONDS = 0.25
 
 Tick = dg.RunRequest | dg.SkipReason
 
@@ -48,6 +53,14 @@ def on_approved(due: int, busy: Collection[str]) -> Tick:
     return dg.RunRequest()
 
 
+def looking_on(look: Callable[[], Tick]) -> Tick:
+    """Look again and again for as long as one tick may, until there is something to run."""
+    until = time.monotonic() + LOOKS_FOR_SECONDS
+    while isinstance(tick := look(), dg.SkipReason) and time.monotonic() < until:
+        time.sleep(_LOOKS_EVERY_SECONDS)
+    return tick
+
+
 def busy_among(instance: dg.DagsterInstance, names: Collection[str]) -> set[str]:
     """Return which of the named jobs have a run that has not ended."""
     return {name for name in names if instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=UNFINISHED)) > 0}
@@ -63,8 +76,12 @@ def new_events(context: dg.SensorEvaluationContext, database: Database) -> Tick:
 @dg.sensor(job=jobs.execute, minimum_interval_seconds=EVERY_LOOK, default_status=RUNNING)
 def approved_actions(context: dg.SensorEvaluationContext, database: Database) -> Tick:
     """What a person approved is on its way within seconds."""
-    due = stages.anything_due(database.store)
-    return on_approved(due, busy_among(context.instance, ("execute",)) if due else ())
+
+    def look() -> Tick:
+        due = stages.anything_due(database.store)
+        return on_approved(due, busy_among(context.instance, ("execute",)) if due else ())
+
+    return looking_on(look)
 
 
 @dg.sensor(job=jobs.execute, minimum_interval_seconds=60, default_status=RUNNING)

@@ -18,6 +18,14 @@ _SESSION_OPTIONS = {
     # A reader of the dirty queue that hangs in a transaction would hold back everyone behind its locks.
     "idle_in_transaction_session_timeout": "60s",
 }
+# A server that fell silent, its packets dropped on the way, is noticed within half a minute. Sockets ignore this.
+_CONNECTING = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 def psycopg_url(url: str) -> URL:
@@ -43,7 +51,7 @@ class Store:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
-            connect_args={"options": options, "connect_timeout": 10},
+            connect_args={"options": options, **_CONNECTING},
         )
 
     @contextmanager

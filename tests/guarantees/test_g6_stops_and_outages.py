@@ -23,6 +23,7 @@ from oracle_lib.storage.embedded import EmbeddedServer
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.migrate import migrate
 from oracle_lib.storage.tables import actions, suppressions, users
+from tests.black_hole import black_hole
 from tests.conftest import FULL
 from tests.guarantees.test_g6_through_providers import (
     SENDER,
@@ -167,3 +168,46 @@ def test_postgresql_restarted_at_once_while_executors_send_loses_and_doubles_not
             run_to_the_end(store, channel)
         assert states(store) == {"executed": LETTERS}
     assert addressees(provider) == {f"u{number}@example.org": 1 for number in range(LETTERS)}
+
+
+class Halfway(Slow):
+    """Lets something happen while it has half of the letters and answers the last of them."""
+
+    happens: Callable[[], None]
+
+    def take(self, request: Request) -> Says:
+        if len(self.came) == LETTERS // 2:
+            self.happens()
+        return super().take(request)
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["comes back", "is cut"])
+def test_an_executor_that_loses_sight_of_postgresql_is_overtaken_and_what_it_says_late_changes_nothing(
+    store: Store, database_url: str, now: datetime, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    # One sender: then no transaction is open while a provider answers.
+    monkeypatch.setenv("ORACLE_SENDERS", "1")
+    approved(store, now, LETTERS)
+    with serving(Halfway()) as provider, black_hole(database_url) as (hole, through):
+        gone = threading.Event()
+
+        def lose_sight() -> None:
+            hole.darken()
+            gone.set()
+
+        provider.happens = lose_sight
+        first = start(through, provider, "first")
+        assert gone.wait(60)
+        with closing(Resend(resend.KEY, SENDER, url=provider.url, internal=True)) as channel:
+            run_to_the_end(store, channel)
+        assert states(store) == {"executed": LETTERS}
+        assert first.poll() is None
+        if comes_back:
+            hole.lighten()
+        else:
+            hole.close()
+        said, _ = first.communicate(timeout=60)
+        assert addressees(provider) == {f"u{number}@example.org": 1 for number in range(LETTERS)}
+    assert ("dropped=" in said) is comes_back
+    assert "dropped=0" not in said
+    assert states(store) == {"executed": LETTERS}

@@ -1,5 +1,6 @@
 """What sensors decide: pure functions first, then each sensor on a real database."""
 
+import time
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
@@ -7,6 +8,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 import time_machine
+from dagster._daemon.sensor import MIN_INTERVAL_LOOP_TIME
 from sqlalchemy.exc import OperationalError
 
 from oracle_lib.errors import Conflict, Invalid, Transient
@@ -46,6 +48,15 @@ def test_what_is_due_is_sent_by_one_run_at_a_time() -> None:
     assert isinstance(sensors.on_approved(0, ()), dg.SkipReason)
     assert isinstance(sensors.on_approved(3, {"execute"}), dg.SkipReason)
     assert isinstance(sensors.on_approved(3, ()), dg.RunRequest)
+
+
+def test_a_tick_goes_on_looking_until_there_is_something_to_run_but_not_for_ever() -> None:
+    answers: list[sensors.Tick] = [dg.SkipReason("not yet"), dg.RunRequest(), dg.SkipReason("too late")]
+    assert isinstance(sensors.looking_on(lambda: answers.pop(0)), dg.RunRequest)
+    assert len(answers) == 1
+    started = time.monotonic()
+    assert isinstance(sensors.looking_on(lambda: dg.SkipReason("nothing")), dg.SkipReason)
+    assert sensors.LOOKS_FOR_SECONDS <= time.monotonic() - started < MIN_INTERVAL_LOOP_TIME
 
 
 def test_a_request_for_days_is_one_run_over_their_range(now: datetime) -> None:
