@@ -31,6 +31,7 @@ from tests.conftest import FULL
 
 SETTINGS = Settings(environment="test")
 ACTIONS, WORKERS, KILLS = (10_000, 4, 50) if FULL else (200, 2, 3)
+SEEDS = range(5) if FULL else [5]
 _ROOT = Path(__file__).parents[2]
 
 
@@ -65,6 +66,12 @@ def approved(store: Store, now: datetime, count: int) -> list[UUID]:
             approvals.approve(conn, action_id, actor="bea", now=now)
         approvals.create(conn, Draft("u0", "dm", "never approved"), actor="anna", now=now)
         return ids
+
+
+@pytest.fixture(params=range(100 if FULL else 1))
+def again_and_again(request: pytest.FixtureRequest) -> int:
+    """Run the test that uses this so many times."""
+    return int(request.param)
 
 
 def start(url: str, owner: str, at: str = "never", how: str = "kill") -> subprocess.Popen[str]:
@@ -103,11 +110,12 @@ def finish(store: Store) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_executors_killed_at_any_moment_lose_nothing_and_double_nothing(
-    store: Store, database_url: str, now: datetime
+    store: Store, database_url: str, now: datetime, seed: int
 ) -> None:
     ids = approved(store, now, ACTIONS)
-    pick = random.Random(5)
+    pick = random.Random(seed)
     crew = [start(database_url, f"w{number}") for number in range(WORKERS)]
     kills = 0
     for number in range(KILLS):
@@ -131,6 +139,7 @@ def test_executors_killed_at_any_moment_lose_nothing_and_double_nothing(
         assert (conn.scalar(sa.select(sa.func.max(actions.c.attempts))) or 0) <= 10
 
 
+@pytest.mark.usefixtures("again_and_again")
 @pytest.mark.parametrize("step", executor.STEPS)
 def test_a_process_killed_at_a_named_line_is_made_good(
     store: Store, database_url: str, now: datetime, step: str
@@ -145,6 +154,7 @@ def test_a_process_killed_at_a_named_line_is_made_good(
     assert_each_was_sent_once(store, ids)
 
 
+@pytest.mark.usefixtures("again_and_again")
 @pytest.mark.parametrize("step", executor.STEPS)
 def test_an_exception_at_a_named_line_is_made_good(store: Store, now: datetime, step: str) -> None:
     ids = approved(store, now, 5)
@@ -159,6 +169,7 @@ def test_an_exception_at_a_named_line_is_made_good(store: Store, now: datetime, 
     assert_each_was_sent_once(store, ids)
 
 
+@pytest.mark.usefixtures("again_and_again")
 @pytest.mark.parametrize("step", executor.STEPS)
 def test_a_database_that_is_gone_at_a_named_line_is_made_good(
     store: Store, server: EmbeddedServer, database_url: str, now: datetime, step: str
@@ -183,6 +194,7 @@ def test_a_database_that_is_gone_at_a_named_line_is_made_good(
     assert_each_was_sent_once(store, ids)
 
 
+@pytest.mark.usefixtures("again_and_again")
 @pytest.mark.parametrize("step", executor.STEPS[:-1])
 def test_one_that_wakes_up_after_its_lease_changes_nothing(
     store: Store, database_url: str, now: datetime, step: str
