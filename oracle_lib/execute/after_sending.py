@@ -29,7 +29,7 @@ def end_of(mine: Claim, channel: Channel, answer: Answer) -> End:
             return End(mine, "held", reason, LOOK_AGAIN)
         case Refused(reason, permanent):
             # An earlier try under the same key may have arrived: giving up then says that nobody knows.
-            given_up: Became = "unknown" if channel.idempotent and mine.tried_for is not None else "failed"
+            given_up: Became = "unknown" if channel.idempotent and mine.attempts > 0 else "failed"
             return End(mine, "failed" if permanent else _again(mine, given_up), reason)
         case Ambiguous(reason):
             return End(mine, _again(mine, "unknown") if channel.idempotent else "unknown", reason)

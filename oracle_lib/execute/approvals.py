@@ -171,7 +171,7 @@ def cancellation(reason: str | None) -> Plan:
 
     def plan(standing: Action) -> Move:
         must_be(standing, ("approved",), "cancelled")
-        if standing.first_attempt_at is None:
+        if standing.attempts == 0:
             return Move("cancelled", "cancelled", {"reason": kept}, kept)
         return Move("unknown", "cancelled", {"reason": kept or "cancelled_after_a_try"}, kept)
 

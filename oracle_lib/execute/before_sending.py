@@ -112,7 +112,7 @@ def _refused(mine: Claim, no: No) -> End:
     if no.until is not None:
         return End(mine, "held", no.reason, no.until)
     # An earlier try may have arrived: then nobody can say that it was not sent.
-    return End(mine, "skipped" if mine.tried_for is None else "unknown", no.reason)
+    return End(mine, "skipped" if mine.attempts == 0 else "unknown", no.reason)
 
 
 def _may_be_sent_twice(mine: Claim, channel: Channel) -> str | None:

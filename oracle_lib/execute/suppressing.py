@@ -62,7 +62,7 @@ _END = sa.text("""
         JOIN jsonb_to_recordset(CAST(:asked AS jsonb))
             AS asked(user_id text, channel text, reason text, until timestamptz, topic text)
             ON w.user_id = asked.user_id AND w.action_type = asked.channel
-        WHERE w.status = :old AND w.first_attempt_at IS NULL
+        WHERE w.status = :old AND w.attempts = 0
             AND (w.message_class = 'marketing' OR asked.reason NOT IN ('unsubscribed', 'paused', 'topic_refused'))
             AND (asked.topic IS NULL OR w.topic = asked.topic)
             AND (asked.until IS NULL OR COALESCE(w.scheduled_at, :now) < asked.until)

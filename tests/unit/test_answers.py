@@ -129,3 +129,14 @@ def test_cancelling_what_may_have_arrived_says_that_nobody_knows(conn: Connectio
     stopped = approvals.cancel(conn, tried.id, actor="bea", now=now)
     assert (stopped.status, stopped.reason) == ("unknown", "cancelled_after_a_try")
     assert approvals.settle(conn, tried.id, Settlement("failed", "asked her"), actor="bea", now=now).status == "failed"
+
+
+def test_what_a_person_lets_be_sent_again_may_still_have_arrived_the_first_time(
+    conn: Connection, now: datetime
+) -> None:
+    [one] = proposed(conn, now, 1)
+    approvals.approve(conn, one.id, actor="bea", now=now)
+    conn.execute(sa.update(actions).values(first_attempt_at=now, attempts=1))
+    approvals.cancel(conn, one.id, actor="bea", now=now)
+    approvals.settle(conn, one.id, Settlement("approved", "once more", may_arrive_twice=True), actor="bea", now=now)
+    assert approvals.cancel(conn, one.id, actor="bea", now=now).status == "unknown"

@@ -98,7 +98,7 @@ def test_a_complaint_stays_a_complaint(conn: Connection, ada: str, now: datetime
 
 def test_what_may_have_arrived_is_left_to_the_executor(conn: Connection, ada: str, now: datetime) -> None:
     first = email(conn, ada, now)
-    conn.execute(sa.update(actions).values(first_attempt_at=now))
+    conn.execute(sa.update(actions).values(first_attempt_at=now, attempts=1))
     says(conn, first, Wish.NO_MORE, now)
     assert states(conn) == {"approved": 1}
 
