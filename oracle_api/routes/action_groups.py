@@ -8,6 +8,7 @@ from oracle_api.auth import needs
 from oracle_api.deps import Conn, Now
 from oracle_api.schemas.action_groups import GroupEditIn, GroupEditOut, GroupsOut
 from oracle_lib.access import Caller
+from oracle_lib.decide.definition import Words
 from oracle_lib.execute import groups
 from oracle_lib.execute.groups import GroupKey
 
@@ -25,5 +26,6 @@ def edit(conn: Conn, now: Now, caller: Annotated[Caller, needs("actions:approve"
     """Put another template in the place of a group's own, for each of its recipients."""
     key = GroupKey(**{name: getattr(body.key, name) for name in GroupKey.__dataclass_fields__})
     actor = f"key:{caller.id}"
-    made = groups.edit(conn, key, subject=body.subject, text=body.content, actor=actor, now=now)
+    words = Words(body.content, body.subject, body.preheader)
+    made = groups.edit(conn, key, words, actor=actor, now=now)
     return GroupEditOut.model_validate(made)

@@ -35,6 +35,7 @@ from oracle_api.schemas.actions import (
 )
 from oracle_api.schemas.words import Id, Limit
 from oracle_lib.access import Caller
+from oracle_lib.decide.definition import Words
 from oracle_lib.errors import Conflict, Invalid, OracleError
 from oracle_lib.execute import answers, approvals, messages, moves, records, versions
 from oracle_lib.execute.answers import Answer
@@ -107,8 +108,7 @@ def edit(
         action_id,
         actor=_actor(caller),
         now=now,
-        subject=words.subject,
-        text=words.content,
+        words=Words(words.content, words.subject, words.preheader),
         seen=_seen(words),
     )
     return ActionOut.model_validate(edited)

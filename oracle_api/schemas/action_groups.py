@@ -28,6 +28,7 @@ class GroupOut(Outgoing):
     action_type: str
     subject: str | None
     content: str
+    preheader: str | None
     count: int
     oldest: datetime
     first_expires_at: datetime | None
@@ -55,6 +56,7 @@ class GroupEditIn(Incoming):
 
     key: GroupKeyIn
     subject: Text | None = None
+    preheader: Text | None = None
     content: Text
 
 

@@ -19,6 +19,7 @@ class ActionIn(Incoming):
     action_type: Literal["email", "dm", "push", "post", "alert"]
     content: Text
     subject: Text | None = None
+    preheader: Text | None = None
     template: Text | None = None
     topic: Text | None = None
     address: Text | None = None
@@ -99,6 +100,7 @@ class WordsIn(SeenIn):
     """Other words for a pending action."""
 
     subject: Text | None = None
+    preheader: Text | None = None
     content: Text
 
 
@@ -108,6 +110,7 @@ class VersionOut(Outgoing):
     version: int
     subject: str | None
     content: str
+    preheader: str | None
     content_hash: str
     written_by: str
     written_at: datetime
@@ -154,6 +157,7 @@ class ActionOut(Outgoing):
     template: str | None
     subject: str | None
     content: str
+    preheader: str | None
     address: str | None
     metadata: Mapping[str, JsonValue] | None
     content_hash: str

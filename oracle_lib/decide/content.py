@@ -7,15 +7,30 @@ import hashlib
 import json
 
 
-def payload(*, user_id: str, action_type: str, subject: str | None, content: str, address: str | None = None) -> bytes:
+def payload(
+    *,
+    user_id: str,
+    action_type: str,
+    subject: str | None,
+    content: str,
+    preheader: str | None = None,
+    address: str | None = None,
+) -> bytes:
     """Return the canonical JSON (sorted keys, no spaces, UTF-8) of what is sent to whom by which way.
 
-    `address` is the community of a post or the team of an alert.
+    `preheader` is what mailboxes show beside an e-mail's subject, `address` the community of a post or the team of an
+    alert. What is None is left out, except the subject: so what was hashed before there was more has the same hash.
     """
     body = {"actionType": action_type, "content": content, "subject": subject, "userId": user_id}
-    if address is not None:
-        body["address"] = address
+    more = {"address": address, "preheader": preheader}
+    body |= {name: value for name, value in more.items() if value is not None}
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def preheader_of(payload: bytes) -> str | None:
+    """Return the preheader that a payload holds."""
+    found = json.loads(payload).get("preheader")
+    return found if isinstance(found, str) else None
 
 
 def content_hash(data: bytes) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.decide import content, firing, templates
 from oracle_lib.decide.candidates import candidates
+from oracle_lib.decide.definition import Words
 from oracle_lib.decide.evidence import evidence
 from oracle_lib.decide.layout import Layout
 from oracle_lib.decide.rules_engine import Rule
@@ -21,12 +22,13 @@ from oracle_lib.storage.tables import activity, courses, segments, skips, users
 _AT_ONCE = 5000
 _INSERT = sa.text(
     "INSERT INTO actions (rule_id, rule_version, user_id, cause, action_type, priority, message_class, topic, template,"
-    " subject, content, language, address, content_hash, triggered_by, trigger_data, experiment_id, arm, created_at,"
-    " updated_at, expires_at)"
+    " subject, content, preheader, language, address, content_hash, triggered_by, trigger_data, experiment_id, arm,"
+    " created_at, updated_at, expires_at)"
     " SELECT * FROM jsonb_to_recordset(CAST(:drafts AS jsonb)) AS draft (rule_id uuid, rule_version int, user_id text,"
     " cause text, action_type text, priority int, message_class text, topic text, template text, subject text,"
-    " content text, language text, address text, content_hash text, triggered_by text, trigger_data jsonb,"
-    " experiment_id uuid, arm text, created_at timestamptz, updated_at timestamptz, expires_at timestamptz)"
+    " content text, preheader text, language text, address text, content_hash text, triggered_by text,"
+    " trigger_data jsonb, experiment_id uuid, arm text, created_at timestamptz, updated_at timestamptz,"
+    " expires_at timestamptz)"
     " ON CONFLICT DO NOTHING RETURNING id, rule_id"
 )
 _PRIVATE = frozenset({"first_name", "last_name"})
@@ -83,6 +85,15 @@ def drafts(conn: Connection, chosen: Sequence[Rule], as_of: date) -> Iterator[Dr
         yield some
 
 
+def fill_in(words: Words, facts: Mapping[str, object]) -> Words:
+    """Return templates filled in. Raises `Invalid` where that cannot be done."""
+    return Words(
+        content=templates.body(words.content, facts),
+        subject=templates.line(words.subject, facts) if words.subject else None,
+        preheader=templates.line(words.preheader, facts) or None if words.preheader else None,
+    )
+
+
 def _facts(as_of: date, columns: Sequence[str]) -> sa.Select:
     """Select every candidate for a message with the facts of its user and cause and what its conditions compared."""
     matched = sa.table(firing.MATCHED, sa.column("user_id"), *map(sa.column, columns))
@@ -135,11 +146,14 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
     facts = {name: row[f"fact_{name}"] for name in templates.FACTS}
     message = said.message(arm if isinstance(arm, str) else None)
     language = message.language_for(locale if isinstance(locale, str) else None)
-    words = message.words_in(language)
-    subject = templates.subject(words.subject, facts) if words.subject else None
-    text = templates.body(words.content, facts)
+    words = fill_in(message.words_in(language), facts)
     sealed = content.payload(
-        user_id=user_id, action_type=said.action_type, subject=subject, content=text, address=message.address
+        user_id=user_id,
+        action_type=said.action_type,
+        subject=words.subject,
+        content=words.content,
+        preheader=words.preheader,
+        address=message.address,
     )
     why = {
         "fired": row["fired"],
@@ -153,8 +167,9 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
         "message_class": said.message_class,
         "topic": said.topic,
         "template": message.template,
-        "subject": subject,
-        "content": text,
+        "subject": words.subject,
+        "content": words.content,
+        "preheader": words.preheader,
         "language": language,
         "address": message.address,
         "content_hash": content.content_hash(sealed),

@@ -1,4 +1,4 @@
-"""Subject and body from a template and facts of the user: Jinja in a sandbox, checked when a rule is published.
+"""Subject, preheader and body from templates and facts of the user: Jinja in a sandbox, checked at publish.
 
 The result is plain text; a channel that needs HTML escapes it there. A name that is no fact is refused at publish, so
 nothing half-filled is ever proposed. A fact may be unknown: the template says what stands in its place,
@@ -35,7 +35,7 @@ FACTS: dict[str, str] = {
     "changed_to": "what this field is now",
 }
 _NUMBERS = frozenset({"progress", "lessons_done", "lessons_left", "lessons_this_week", "days_silent", "days_since"})
-MAX_SUBJECT = 255
+MAX_SUBJECT = MAX_PREHEADER = 255
 MAX_CONTENT = 20_000
 _MAX_SOURCE = 20_000
 _FILTERS = ("capitalize", "default", "first", "int", "join", "length", "lower", "round", "title", "trim", "upper")
@@ -99,10 +99,10 @@ def check(source: str, *, field: str) -> None:
         raise Invalid(f"`{field}` cannot be filled in: {error}.", field=field, code="bad_template") from error
 
 
-def subject(source: str, facts: Mapping[str, object]) -> str:
-    """Fill in a subject: one line without control characters, at most 255 characters."""
-    line = " ".join(_rendered(source, facts).split())
-    return "".join(letter for letter in line if letter.isprintable())[:MAX_SUBJECT]
+def line(source: str, facts: Mapping[str, object]) -> str:
+    """Fill in a subject or a preheader: one line without control characters, at most 255 characters."""
+    text = " ".join(_rendered(source, facts).split())
+    return "".join(letter for letter in text if letter.isprintable())[:MAX_SUBJECT]
 
 
 def body(source: str, facts: Mapping[str, object]) -> str:

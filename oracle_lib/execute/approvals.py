@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.decide import content
-from oracle_lib.decide.definition import ADDRESSES, MAX_TOPIC
+from oracle_lib.decide.definition import ADDRESSES, MAX_TOPIC, Words
 from oracle_lib.errors import Invalid, NotFound
 from oracle_lib.execute import best_time
 from oracle_lib.execute.history import record
@@ -30,7 +30,7 @@ from oracle_lib.execute.moves import UNSEEN, Move, Plan, Seen, audit, make_one, 
 from oracle_lib.execute.records import Action, get
 from oracle_lib.storage.tables import ACTION_TYPES, actions, users
 
-MAX_SUBJECT = 255
+MAX_SUBJECT = MAX_PREHEADER = 255
 MAX_CONTENT = 20_000
 MAX_REASON = 1000
 Settled = Literal["executed", "failed", "approved"]
@@ -52,6 +52,7 @@ class Draft:
     message_class: str = "marketing"
     topic: str | None = None
     address: str | None = None
+    preheader: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def create(conn: Connection, draft: Draft, *, actor: str, now: datetime, expiry:
         "action_type": draft.action_type,
         "content": draft.content,
         "subject": draft.subject,
+        "preheader": draft.preheader,
         "template": draft.template,
         "priority": draft.priority,
         "scheduled_at": draft.scheduled_at,
@@ -87,7 +89,7 @@ def create(conn: Connection, draft: Draft, *, actor: str, now: datetime, expiry:
         "message_class": draft.message_class,
         "topic": draft.topic,
         "address": draft.address,
-        "content_hash": content.content_hash(_payload(draft, draft.subject, draft.content)),
+        "content_hash": content.content_hash(payload(draft)),
         "created_at": now,
         "updated_at": now,
         "expires_at": None if expiry is None else max(now, draft.scheduled_at or now) + expiry,
@@ -130,7 +132,7 @@ def approval(conn: Connection, actor: str, now: datetime, undo: timedelta = time
             "approved_by": actor,
             "approved_at": now,
             "approved_hash": standing.content_hash,
-            "payload": _payload(standing, standing.subject, standing.content),
+            "payload": payload(standing),
             "scheduled_at": scheduled_at,
             "expires_at": waits,
             "undo_until": now + undo if undo else None,
@@ -244,36 +246,47 @@ def edit(
     *,
     actor: str,
     now: datetime,
-    subject: str | None,
-    text: str,
+    words: Words,
     seen: Seen = UNSEEN,
 ) -> Action:
     """Change the words of a pending action; whoever looks at the old ones can no longer approve them."""
 
     def plan(standing: Action) -> Move:
         must_be(standing, ("pending",), "edited")
-        return rewriting(standing, subject, text)
+        return rewriting(standing, words)
 
     return make_one(conn, action_id, seen, plan, actor=actor, now=now)
 
 
-def rewriting(standing: Action, subject: str | None, text: str, *, group_edit_id: UUID | None = None) -> Move:
+def rewriting(standing: Action, words: Words, *, group_edit_id: UUID | None = None) -> Move:
     """Return what other words make of a pending action. Raises `Invalid` for what cannot be sent."""
-    _check_words(standing.action_type, subject, text)
+    _check_words(standing.action_type, words)
     changed = {
-        "subject": subject,
-        "content": text,
-        "content_hash": content.content_hash(_payload(standing, subject, text)),
+        "subject": words.subject,
+        "content": words.content,
+        "preheader": words.preheader,
+        "content_hash": content.content_hash(payload(standing, words)),
         "version": standing.version + 1,
         "group_edit_id": group_edit_id,
     }
     return Move("pending", "edited", changed)
 
 
-def _payload(about: Draft | Action, subject: str | None, text: str) -> bytes:
+def payload(about: Draft | Action, words: Words | None = None) -> bytes:
+    """Return the bytes that are sent if the action is approved: with other words, or its own."""
+    said = words or _words_of(about)
     return content.payload(
-        user_id=about.user_id, action_type=about.action_type, subject=subject, content=text, address=about.address
+        user_id=about.user_id,
+        action_type=about.action_type,
+        subject=said.subject,
+        content=said.content,
+        preheader=said.preheader,
+        address=about.address,
     )
+
+
+def _words_of(about: Draft | Action) -> Words:
+    return Words(about.content, about.subject, about.preheader)
 
 
 def _check(draft: Draft) -> None:
@@ -294,17 +307,24 @@ def _check(draft: Draft) -> None:
         if draft.action_type not in ADDRESSES:
             raise Invalid("`address` is of a post or an alert; other actions go to the user.", field="address")
         _words("address", draft.address, 200)
-    _check_words(draft.action_type, draft.subject, draft.content)
+    _check_words(draft.action_type, _words_of(draft))
 
 
-def _check_words(action_type: str, subject: str | None, text: str) -> None:
-    _words("content", text, MAX_CONTENT)
-    if subject is not None:
-        _words("subject", subject, MAX_SUBJECT)
-        if not subject.isprintable():
-            raise Invalid("`subject` must be one line without control characters.", field="subject")
-    elif action_type == "email":
+def _check_words(action_type: str, words: Words) -> None:
+    _words("content", words.content, MAX_CONTENT)
+    _line("subject", words.subject, MAX_SUBJECT)
+    _line("preheader", words.preheader, MAX_PREHEADER)
+    if action_type == "email" and words.subject is None:
         raise Invalid("`subject` is missing; an email has one.", field="subject")
+    if action_type != "email" and words.preheader is not None:
+        raise Invalid("`preheader` is of an email: nothing else is shown in a mailbox.", field="preheader")
+
+
+def _line(name: str, value: str | None, longest: int) -> None:
+    if value is not None:
+        _words(name, value, longest)
+        if not value.isprintable():
+            raise Invalid(f"`{name}` must be one line without control characters.", field=name)
 
 
 def _words(name: str, value: str, longest: int) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects import postgresql as pg
 
-from oracle_lib.decide import rule_versions, templates
+from oracle_lib.decide import drafting, rule_versions, templates
 from oracle_lib.decide.definition import Words
 from oracle_lib.errors import Conflict, Invalid
 from oracle_lib.execute import approvals, moves, records
@@ -54,6 +54,7 @@ class Group:
     action_type: str
     subject: str | None
     content: str
+    preheader: str | None
     count: int
     oldest: datetime
     first_expires_at: datetime | None
@@ -108,6 +109,7 @@ def listing(conn: Connection) -> list[Group]:
                 row.action_type,
                 words.subject,
                 words.content,
+                words.preheader,
                 row.size,
                 row.oldest,
                 row.first_expires_at,
@@ -117,15 +119,15 @@ def listing(conn: Connection) -> list[Group]:
     return made
 
 
-def edit(conn: Connection, key: GroupKey, *, subject: str | None, text: str, actor: str, now: datetime) -> GroupEdit:
+def edit(conn: Connection, key: GroupKey, words: Words, *, actor: str, now: datetime) -> GroupEdit:
     """Put another template in the place of a group's own, and fill it in for each recipient again.
 
     Raises `Invalid` for a template that could not be published or fits nobody, and `Conflict` where nothing of the
     group waits any more.
     """
-    templates.check(text, field="content")
-    if subject is not None:
-        templates.check(subject, field="subject")
+    for field in ("content", "subject", "preheader"):
+        if (template := getattr(words, field)) is not None:
+            templates.check(template, field=field)
     held = records.hold(conn, list(conn.scalars(sa.select(actions.c.id).where(_grouped(), *_of(key)))))
     waiting = {one.id: one for one in held.values() if _is_of(one, key)}
     if not waiting:
@@ -135,13 +137,14 @@ def edit(conn: Connection, key: GroupKey, *, subject: str | None, text: str, act
         "rule_version": key.rule_version,
         "arm": key.arm,
         "language": key.language,
-        "subject": subject,
-        "content": text,
+        "subject": words.subject,
+        "content": words.content,
+        "preheader": words.preheader,
         "edited_by": actor,
         "at": now,
     }
     edit_id = conn.scalars(sa.insert(group_edits).values(values).returning(group_edits.c.id)).one()
-    rewritten, unfit = _fill_in(conn, waiting, Words(text, subject), edit_id)
+    rewritten, unfit = _fill_in(conn, waiting, words, edit_id)
     if not rewritten:
         raise Invalid(next(iter(unfit.values())), field="content", code="bad_template")
     asked = {action_id: Seen(waiting[action_id].version) for action_id in rewritten}
@@ -166,9 +169,8 @@ def _fill_in(
     for action_id, standing in waiting.items():
         facts = {**dict.fromkeys(templates.FACTS), **_facts(standing), **names.get(standing.user_id, {})}
         try:
-            subject = templates.subject(words.subject, facts) if words.subject else None
-            text = templates.body(words.content, facts)
-            rewritten[action_id] = approvals.rewriting(standing, subject, text, group_edit_id=edit_id)
+            filled = drafting.fill_in(words, facts)
+            rewritten[action_id] = approvals.rewriting(standing, filled, group_edit_id=edit_id)
         except Invalid as error:
             unfit[action_id] = str(error)
     return rewritten, unfit
@@ -189,7 +191,7 @@ def _template(conn: Connection, key: GroupKey) -> tuple[str, Words]:
     if key.group_edit_id is None:
         return said.name, said.message(key.arm).words_in(key.language)
     edited = conn.execute(sa.select(group_edits).where(group_edits.c.id == key.group_edit_id)).one()
-    return said.name, Words(edited.content, edited.subject)
+    return said.name, Words(edited.content, edited.subject, edited.preheader)
 
 
 def _grouped() -> ColumnElement[bool]:

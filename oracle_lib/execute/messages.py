@@ -8,7 +8,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.execute import records, unsubscribe_links
+from oracle_lib.decide import content
+from oracle_lib.execute import approvals, records, unsubscribe_links
 from oracle_lib.execute.channels import Message, Refused, Tracking, letter
 from oracle_lib.execute.channels.letter import Letter, Sender
 from oracle_lib.settings import Settings
@@ -66,6 +67,7 @@ def compose(
         to=address,
         unsubscribe=unsubscribe,
         tracking=tracking,
+        preheader=content.preheader_of(payload) if mailed else None,
     )
 
 
@@ -77,7 +79,7 @@ def preview(conn: Connection, action_id: UUID, settings: Settings) -> Preview:
     action = records.get(conn, action_id)
     to = conn.scalar(sa.select(users.c.email).where(users.c.id == action.user_id))
     link = (lambda: unsubscribe_links.example(settings.public_url)) if settings.public_url else None
-    message = compose(action, b"", to=to, link=link)
+    message = compose(action, approvals.payload(action), to=to, link=link)
     if action.action_type == "email":
         sender = Sender(settings.email_sender, settings.email_address, settings.postal_address)
         return _of_letter(letter.compose(message, sender), sender)

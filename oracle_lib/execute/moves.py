@@ -120,6 +120,7 @@ def _tell(conn: Connection, moves: Sequence[tuple[Action, Seen, Move, Action]], 
             "version": was.version,
             "subject": was.subject,
             "content": was.content,
+            "preheader": was.preheader,
             "content_hash": was.content_hash,
         }
         for was, _, _, now_is in moves

@@ -53,6 +53,7 @@ def approve_by_policy(conn: Connection, now: datetime) -> int:
             action_type=row.action_type,
             subject=row.subject,
             content=row.content,
+            preheader=row.preheader,
             address=row.address,
         )
         for row in rows
@@ -97,6 +98,7 @@ def _left_to_rules() -> sa.Select:
             actions.c.action_type,
             actions.c.subject,
             actions.c.content,
+            actions.c.preheader,
             actions.c.address,
         )
         .join(rules, rules.c.id == actions.c.rule_id)

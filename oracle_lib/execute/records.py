@@ -45,6 +45,7 @@ class Action:
     template: str | None
     subject: str | None
     content: str
+    preheader: str | None
     address: str | None
     metadata: Mapping[str, object] | None
     content_hash: str
@@ -167,6 +168,7 @@ def wire_state(action: Action) -> dict[str, object]:
         "contentHash": action.content_hash,
         "subject": action.subject,
         "content": action.content,
+        "preheader": action.preheader,
         "address": action.address,
         "reason": action.reason,
     }

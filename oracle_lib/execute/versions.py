@@ -21,6 +21,7 @@ class Version:
     version: int
     subject: str | None
     content: str
+    preheader: str | None
     content_hash: str
     written_by: str
     written_at: datetime
@@ -30,8 +31,8 @@ def of(conn: Connection, action_id: UUID) -> list[Version]:
     """Return the versions of an action's words, the newest first. Raises `NotFound`."""
     stands = records.get(conn, action_id)
     c = action_versions.c
-    replaced = sa.select(c.version, c.subject, c.content, c.content_hash).where(c.action_id == action_id)
-    words = [(stands.version, stands.subject, stands.content, stands.content_hash)]
+    replaced = sa.select(c.version, c.subject, c.content, c.preheader, c.content_hash).where(c.action_id == action_id)
+    words = [(stands.version, stands.subject, stands.content, stands.preheader, stands.content_hash)]
     words += [tuple(row) for row in conn.execute(replaced.order_by(c.version.desc()))]
     wrote = (
         sa.select(action_changes.c.version, action_changes.c.actor, action_changes.c.at)

@@ -29,9 +29,10 @@ def message(
     action_id: UUID = ACTION,
     unsubscribe: str | None = None,
     tracking: Tracking | None = None,
+    preheader: str | None = None,
 ) -> Message:
-    payload = content.payload(user_id="u1", action_type=action_type, subject=subject, content=text)
-    return Message(action_id, "u1", action_type, subject, text, payload, to, unsubscribe, tracking)
+    payload = content.payload(user_id="u1", action_type=action_type, subject=subject, content=text, preheader=preheader)
+    return Message(action_id, "u1", action_type, subject, text, payload, to, unsubscribe, tracking, preheader)
 
 
 @pytest.fixture

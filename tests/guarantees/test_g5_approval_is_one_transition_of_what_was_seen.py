@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from oracle_lib.decide.definition import Words
 from oracle_lib.errors import Conflict, NotFound
 from oracle_lib.execute import answers, approvals, moves, records, versions
 from oracle_lib.execute.answers import Answer
@@ -84,7 +85,7 @@ def test_of_two_approvals_an_edit_and_a_refusal_at_once_exactly_one_gets_through
 ) -> None:
     def edit(conn: Connection, one: records.Action) -> object:
         seen = Seen(one.version, one.content_hash)
-        return approvals.edit(conn, one.id, actor="c", now=now, subject=None, text="Hello", seen=seen)
+        return approvals.edit(conn, one.id, actor="c", now=now, words=Words("Hello"), seen=seen)
 
     asked = {**ways(now, lambda one: Seen(one.version, one.content_hash)), "edit": edit}
     through = all_at_once(store, shown, asked)
@@ -282,7 +283,7 @@ class Moves(RuleBasedStateMachine):
         self.ask(
             ("pending",),
             "pending",
-            lambda: approvals.edit(self.conn, self.id, actor="a", now=NOW, subject=None, text=words),
+            lambda: approvals.edit(self.conn, self.id, actor="a", now=NOW, words=Words(words)),
         )
         if was == "pending":
             self.version += 1

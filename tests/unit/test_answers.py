@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib import clock
+from oracle_lib.decide.definition import Words
 from oracle_lib.errors import Conflict, NotFound
 from oracle_lib.execute import answers, approvals, claims, executor, moves, records
 from oracle_lib.execute.answers import Answer
@@ -31,7 +32,7 @@ def proposed(conn: Connection, now: datetime, count: int = 1) -> list[records.Ac
 def test_each_of_many_moves_or_says_why_not_whatever_becomes_of_the_others(conn: Connection, now: datetime) -> None:
     fresh, answered, edited = proposed(conn, now, 3)
     approvals.reject(conn, answered.id, actor="bea", now=now, reason=None)
-    approvals.edit(conn, edited.id, actor="bea", now=now, subject=None, text="Hello")
+    approvals.edit(conn, edited.id, actor="bea", now=now, words=Words("Hello"))
     nobody = UUID(int=0)
     asked = {one.id: Seen(one.version, one.content_hash) for one in (edited, fresh, answered)} | {nobody: UNSEEN}
     plan = answers.plan(conn, Answer("approved"), actor="cem", now=now)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from oracle_lib.decide import content, definition, rules_engine
+from oracle_lib.decide.definition import Words
 from oracle_lib.errors import Conflict, Invalid, NotFound
 from oracle_lib.execute import approvals, policies, records
 from oracle_lib.execute.approvals import Draft, Seen, Settled, Settlement
@@ -53,7 +54,7 @@ def test_an_answer_that_names_nothing_is_on_the_current_version_and_the_history_
 
 def test_an_edit_makes_a_new_version_that_the_old_sight_cannot_approve(conn: Connection, now: datetime) -> None:
     old = made(conn, now)
-    new = approvals.edit(conn, old.id, actor="anna", now=now, subject="Hello", text="Hello Ada")
+    new = approvals.edit(conn, old.id, actor="anna", now=now, words=Words("Hello Ada", "Hello"))
     assert (new.status, new.version, new.content) == ("pending", 2, "Hello Ada")
     for seen in (Seen(version=1), Seen(content_hash=old.content_hash)):
         with pytest.raises(Conflict) as refused:
@@ -67,7 +68,7 @@ def test_nothing_is_edited_after_approval(conn: Connection, now: datetime) -> No
     one = made(conn, now)
     approvals.approve(conn, one.id, actor="bea", now=now)
     with pytest.raises(Conflict):
-        approvals.edit(conn, one.id, actor="anna", now=now, subject="Hello", text="other")
+        approvals.edit(conn, one.id, actor="anna", now=now, words=Words("other", "Hello"))
 
 
 def test_an_approval_is_taken_back_before_it_was_tried_and_not_after(conn: Connection, now: datetime) -> None:
@@ -162,7 +163,7 @@ def test_a_policy_approves_only_the_unedited_text_of_rules_that_say_so(conn: Con
         proposals[key] = made(conn, now)
         change = sa.update(actions).where(actions.c.id == proposals[key].id)
         conn.execute(change.values(rule_id=ids[rule], rule_version=1, cause=key, triggered_by=rule))
-    approvals.edit(conn, proposals["edited"].id, actor="anna", now=now, subject="Hello", text="Hi")
+    approvals.edit(conn, proposals["edited"].id, actor="anna", now=now, words=Words("Hi", "Hello"))
     assert policies.approve_by_policy(conn, now) == 1
     assert policies.approve_by_policy(conn, now) == 0
     approved = records.get(conn, proposals["auto"].id)

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from oracle_lib.decide import caps, decider, definition, rule_versions, rules_engine
 from oracle_lib.decide.decider import ALL_TRIGGERS
+from oracle_lib.decide.definition import Words
 from oracle_lib.decide.guardrails import Limits
 from oracle_lib.errors import Conflict, Invalid
 from oracle_lib.execute import approvals, groups, policies, records, versions
@@ -63,7 +64,7 @@ def test_an_edit_fills_in_each_message_again_with_its_own_facts_and_all_are_revi
 ) -> None:
     shown = waiting[0].sample
     text = '{{ first_name or "You" }}: {{ days_silent or 0 }} days'
-    made = groups.edit(conn, waiting[0].key, subject=None, text=text, actor="bea", now=now)
+    made = groups.edit(conn, waiting[0].key, Words(text), actor="bea", now=now)
     assert [(one.result, one.version) for one in made.recipients] == [("edited", 2)] * 2
     assert said(conn) == {"ada": "Ada: 8 days", "bo": "Bo: 9 days", "cem": "Hallo Cem"}
     with pytest.raises(Conflict):
@@ -81,11 +82,11 @@ def test_what_somebody_edited_alone_or_answered_keeps_its_words(
     conn: Connection, now: datetime, waiting: list[Group]
 ) -> None:
     ada, bo, _ = conn.scalars(sa.select(actions.c.id).order_by(actions.c.user_id))
-    approvals.edit(conn, ada, actor="cem", now=now, subject=None, text="Dear Ada")
-    assert groups.edit(conn, waiting[0].key, subject=None, text="Back?", actor="bea", now=now).recipients[0].id == bo
+    approvals.edit(conn, ada, actor="cem", now=now, words=Words("Dear Ada"))
+    assert groups.edit(conn, waiting[0].key, Words("Back?"), actor="bea", now=now).recipients[0].id == bo
     assert said(conn) == {"ada": "Dear Ada", "bo": "Back?", "cem": "Hallo Cem"}
     with pytest.raises(Conflict, match="Nothing of this group waits"):
-        groups.edit(conn, waiting[0].key, subject=None, text="Again?", actor="bea", now=now)
+        groups.edit(conn, waiting[0].key, Words("Again?"), actor="bea", now=now)
 
 
 @pytest.mark.parametrize("text", ["Hi {{ nickname }}", "Hi {{ first_name }}", "{% for x in y %}{% endfor %}", "  "])
@@ -93,7 +94,7 @@ def test_a_template_that_could_not_be_published_or_fits_nobody_is_refused(
     conn: Connection, now: datetime, waiting: list[Group], text: str
 ) -> None:
     with pytest.raises(Invalid) as refused:
-        groups.edit(conn, waiting[0].key, subject=None, text=text, actor="bea", now=now)
+        groups.edit(conn, waiting[0].key, Words(text), actor="bea", now=now)
     assert refused.value.field == "content"
     assert said(conn)["ada"] == "Hi Ada"
 
@@ -101,7 +102,7 @@ def test_a_template_that_could_not_be_published_or_fits_nobody_is_refused(
 def test_no_policy_approves_edited_words_what_was_taken_back_or_what_an_ai_wrote_and_the_database_agrees(
     conn: Connection, now: datetime, waiting: list[Group]
 ) -> None:
-    groups.edit(conn, waiting[0].key, subject=None, text="Back?", actor="bea", now=now)
+    groups.edit(conn, waiting[0].key, Words("Back?"), actor="bea", now=now)
     assert policies.approve_by_policy(conn, now) == 1
     cem = waiting[1].sample.id
     assert records.get(conn, cem).approved_by == "policy"

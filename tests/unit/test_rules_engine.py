@@ -150,7 +150,7 @@ def test_a_starter_reads_well_for_somebody_known_and_for_a_stranger_and_claims_n
         for wrong in ("None", "{{", " AI", "as a human", "I remember", "when I "):
             assert wrong not in text
         if rule.action.words.subject:
-            assert "None" not in templates.subject(rule.action.words.subject, facts)
+            assert "None" not in templates.line(rule.action.words.subject, facts)
 
 
 @pytest.mark.parametrize(
@@ -176,5 +176,5 @@ def test_a_template_that_reaches_out_or_fails_for_a_stranger_is_refused(source: 
 
 def test_what_a_profile_holds_is_text_and_never_template_or_header() -> None:
     facts = {**UNKNOWN, "first_name": "{{ 7*7 }}\r\nBcc: x@y.z\x00"}
-    assert templates.subject("Hi {{ first_name }}", facts) == "Hi {{ 7*7 }} Bcc: x@y.z"
+    assert templates.line("Hi {{ first_name }}", facts) == "Hi {{ 7*7 }} Bcc: x@y.z"
     assert "49" not in templates.body("Hi {{ first_name }}", facts)

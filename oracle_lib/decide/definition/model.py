@@ -22,10 +22,11 @@ AT_ONCE, BEST_TIME = "at_once", "best_time"
 
 @dataclass(frozen=True)
 class Words:
-    """Templates of subject and content, in one language."""
+    """Content, subject and what mailboxes show beside it, in one language: templates, or these filled in."""
 
     content: str
     subject: str | None = None
+    preheader: str | None = None
 
 
 @dataclass(frozen=True)

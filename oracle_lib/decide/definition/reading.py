@@ -29,7 +29,8 @@ DEFAULT_HOLDOUT = 10
 MAX_HOLDOUT, MAX_VARIANTS, MAX_LOCALES = 50, 5, 40
 # Only what is said to one user can be held out from some and varied for others.
 _TO_A_USER = ("email", "dm", "push")
-_MESSAGE = ("template", "subject", "content", "locales")
+_WORDS = ("subject", "preheader", "content")
+_MESSAGE = ("template", *_WORDS, "locales")
 _LOCALE = re.compile(r"[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8})*")
 _ARM = re.compile(r"[a-z0-9][a-z0-9_-]{0,29}")
 _NAMES = {
@@ -64,6 +65,8 @@ def read(body: Mapping[str, object]) -> Definition:
         templates.check(words.content, field=f"{place}.content")
         if words.subject is not None:
             templates.check(words.subject, field=f"{place}.subject")
+        if words.preheader is not None:
+            templates.check(words.preheader, field=f"{place}.preheader")
     return made
 
 
@@ -146,9 +149,12 @@ def _words(body: Mapping[str, object], place: str, action_type: str) -> Words:
     made = Words(
         content=_text(body.get("content"), f"{place}.content", templates.MAX_CONTENT),
         subject=_optional_text(body.get("subject"), f"{place}.subject", templates.MAX_SUBJECT),
+        preheader=_optional_text(body.get("preheader"), f"{place}.preheader", templates.MAX_PREHEADER),
     )
     if action_type == "email" and made.subject is None:
         raise _wrong(f"{place}.subject", "is missing; an email has a subject")
+    if action_type != "email" and made.preheader is not None:
+        raise _wrong(f"{place}.preheader", "is of an email: nothing else is shown in a mailbox")
     return made
 
 
@@ -166,7 +172,7 @@ def _locales(body: object, place: str, action_type: str) -> tuple[tuple[str, Wor
             raise _wrong(here, "is there twice")
         if not isinstance(words, Mapping):
             raise _wrong(here, "must be an object with `content`")
-        _only(words, here, "subject", "content")
+        _only(words, here, *_WORDS)
         made[tag] = _words(words, here, action_type)
     return tuple(made.items())
 

@@ -50,7 +50,9 @@ def _message(message: Message, action_type: str) -> dict[str, object]:
 
 
 def _words(words: Words) -> dict[str, object]:
-    return {"subject": words.subject, "content": words.content}
+    # Versions published before there were preheaders say nothing of one, and are the same.
+    shown = {"preheader": words.preheader} if words.preheader is not None else {}
+    return {"subject": words.subject, **shown, "content": words.content}
 
 
 def _goal(goal: Goal | None) -> dict[str, object] | None:

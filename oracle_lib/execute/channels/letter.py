@@ -5,6 +5,8 @@ subject, an address is one address or the letter is refused, and HTML holds text
 
 Marketing shows who sends it from where and how to get no more: a link at its end, and the two headers by which mail
 programs offer one click (RFC 8058). They follow from action and settings alone: at every try the letter is the same.
+
+A preheader stands hidden at the top of the HTML, where mailboxes look for what they show beside the subject.
 """
 
 import re
@@ -23,13 +25,17 @@ from oracle_lib.execute.channels.protocol import Message, Refused, Tracking
 
 MAX_SUBJECT = 255
 MAX_ADDRESS = 254
-MAX_PREHEADER = 100
+MAX_PREHEADER = 255
+# How much of a letter without one mailboxes show.
+_FIRST_WORDS = 100
 # One ASCII address without comments, quotes or lists: what every provider takes for one.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(
     rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@(?:{_LABEL}\.)+{_LABEL}"
 )
 _LINK = re.compile(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:!?)\]])")
+# Each of these is what some mailbox goes by.
+_HIDDEN = "display:none;max-height:0;overflow:hidden;opacity:0;font-size:1px;line-height:1px"
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
 
 
@@ -62,19 +68,18 @@ class Sender:
 
 @dataclass(frozen=True)
 class Letter:
-    """What every e-mail channel sends; `headers` are those beside the usual ones."""
+    """What every e-mail channel sends; `headers` are those beside the usual ones.
+
+    `preheader` is what mailboxes show beside the subject.
+    """
 
     sender: Sender
     to: str
     subject: str
     text: str
     html: str
+    preheader: str
     headers: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def preheader(self) -> str:
-        """What mailboxes show beside the subject: the first words of the text."""
-        return shorten(self.text, MAX_PREHEADER, placeholder="...")
 
 
 def compose(message: Message, sender: Sender) -> Letter | Refused:
@@ -86,10 +91,13 @@ def compose(message: Message, sender: Sender) -> Letter | Refused:
         return Refused("bad_address", permanent=True)
     subject = one_line(message.subject or "")[:MAX_SUBJECT].rstrip()
     text = _no_controls(message.content)
-    if message.unsubscribe is None:
-        return Letter(sender, to, subject, text, _html(text, message.tracking))
-    text = f"{text.rstrip()}\n\n{_footer(sender, message.unsubscribe)}"
-    return Letter(sender, to, subject, text, _html(text, message.tracking), _one_click(message.unsubscribe))
+    hidden = one_line(message.preheader or "")[:MAX_PREHEADER].rstrip()
+    headers: Mapping[str, str] = {}
+    if message.unsubscribe is not None:
+        text = f"{text.rstrip()}\n\n{_footer(sender, message.unsubscribe)}"
+        headers = _one_click(message.unsubscribe)
+    shown = hidden or shorten(text, _FIRST_WORDS, placeholder="...")
+    return Letter(sender, to, subject, text, _html(text, hidden, message.tracking), shown, headers)
 
 
 def links(content: str) -> list[str]:
@@ -141,9 +149,10 @@ def _no_controls(text: str) -> str:
     return "".join(character for character in text if character in "\n\t" or (character >= " " and character != "\x7f"))
 
 
-def _html(text: str, tracking: Tracking | None) -> str:
+def _html(text: str, hidden: str, tracking: Tracking | None) -> str:
     leads_to = {} if tracking is None else tracking.links
-    body = "".join(_paragraph(part, leads_to) for part in _PARAGRAPHS.split(text.strip()))
+    top = f'<div style="{_HIDDEN}">{escape(hidden)}</div>' if hidden else ""
+    body = top + "".join(_paragraph(part, leads_to) for part in _PARAGRAPHS.split(text.strip()))
     if tracking is not None:
         body += f'<img src="{escape(tracking.picture)}" width="1" height="1" alt="">'
     return f'<!doctype html><html><head><meta charset="utf-8"></head><body>{body}</body></html>'

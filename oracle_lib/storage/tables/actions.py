@@ -43,6 +43,8 @@ actions = sa.Table(
     sa.Column("template", sa.Text),
     sa.Column("subject", sa.Text),
     sa.Column("content", sa.Text, nullable=False),
+    # What mailboxes show beside an e-mail's subject; none: the first words of the content.
+    sa.Column("preheader", sa.Text),
     # The community of a post, the team of an alert.
     sa.Column("address", sa.Text),
     sa.Column("metadata", Json),
@@ -134,6 +136,7 @@ action_versions = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("subject", sa.Text),
     sa.Column("content", sa.Text, nullable=False),
+    sa.Column("preheader", sa.Text),
     sa.Column("content_hash", sa.Text, nullable=False),
 )
 
@@ -148,6 +151,7 @@ group_edits = sa.Table(
     sa.Column("language", sa.Text),
     sa.Column("subject", sa.Text),
     sa.Column("content", sa.Text, nullable=False),
+    sa.Column("preheader", sa.Text),
     sa.Column("edited_by", sa.Text, nullable=False),
     moment("at", default_now=True),
 )
