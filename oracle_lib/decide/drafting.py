@@ -12,7 +12,6 @@ from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.decide import content, firing, templates
 from oracle_lib.decide.candidates import candidates
-from oracle_lib.decide.definition import Words
 from oracle_lib.decide.evidence import evidence
 from oracle_lib.decide.layout import Layout
 from oracle_lib.decide.rules_engine import Rule
@@ -85,15 +84,6 @@ def drafts(conn: Connection, chosen: Sequence[Rule], as_of: date) -> Iterator[Dr
         yield some
 
 
-def fill_in(words: Words, facts: Mapping[str, object]) -> Words:
-    """Return templates filled in. Raises `Invalid` where that cannot be done."""
-    return Words(
-        content=templates.body(words.content, facts),
-        subject=templates.line(words.subject, facts) if words.subject else None,
-        preheader=templates.line(words.preheader, facts) or None if words.preheader else None,
-    )
-
-
 def _facts(as_of: date, columns: Sequence[str]) -> sa.Select:
     """Select every candidate for a message with the facts of its user and cause and what its conditions compared."""
     matched = sa.table(firing.MATCHED, sa.column("user_id"), *map(sa.column, columns))
@@ -146,7 +136,7 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
     facts = {name: row[f"fact_{name}"] for name in templates.FACTS}
     message = said.message(arm if isinstance(arm, str) else None)
     language = message.language_for(locale if isinstance(locale, str) else None)
-    words = fill_in(message.words_in(language), facts)
+    words = message.words_in(language).filled_in(facts)
     sealed = content.payload(
         user_id=user_id,
         action_type=said.action_type,

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects import postgresql as pg
 
-from oracle_lib.decide import drafting, rule_versions, templates
+from oracle_lib.decide import rule_versions, templates
 from oracle_lib.decide.definition import Words
 from oracle_lib.errors import Conflict, Invalid
 from oracle_lib.execute import approvals, moves, records
@@ -169,7 +169,7 @@ def _fill_in(
     for action_id, standing in waiting.items():
         facts = {**dict.fromkeys(templates.FACTS), **_facts(standing), **names.get(standing.user_id, {})}
         try:
-            filled = drafting.fill_in(words, facts)
+            filled = words.filled_in(facts)
             rewritten[action_id] = approvals.rewriting(standing, filled, group_edit_id=edit_id)
         except Invalid as error:
             unfit[action_id] = str(error)

@@ -23,15 +23,16 @@ _ENDS = {"pending": "rejected", "approved": "cancelled"}
 
 @dataclass(frozen=True)
 class Suppression:
-    """A user gets nothing on a channel from `at` on, until `until` or for good; `action_id` brought it about.
+    """A user gets nothing on a channel from `at` on, until `until` or for good.
 
-    `reason` is unsubscribed or paused, which stop marketing, or bounced or complained, which stop everything; or
-    topic_refused, which only ends what waits: it stops marketing about `topic`.
+    `action_id` is the message that brought it about; None: none did. `reason` is unsubscribed or paused, which stop
+    marketing, or bounced or complained, which stop everything; or topic_refused, which only ends what waits: it stops
+    marketing about `topic`.
     """
 
     user_id: str
     channel: str
-    action_id: UUID
+    action_id: UUID | None
     reason: str
     at: datetime
     until: datetime | None = None
@@ -90,7 +91,7 @@ def suppress(conn: Connection, asked: Sequence[Suppression], *, actor: str, now:
             "subject": f"user:{one.user_id}",
             "detail": {
                 "channel": one.channel,
-                "action": str(one.action_id),
+                "action": None if one.action_id is None else str(one.action_id),
                 "until": None if one.until is None else one.until.isoformat(),
             },
         }

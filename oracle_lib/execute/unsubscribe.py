@@ -37,7 +37,6 @@ from oracle_lib.storage.tables import (
 )
 
 PAUSE = timedelta(days=30)
-_ACTOR = "recipient"
 
 
 class Wish(StrEnum):
@@ -52,16 +51,18 @@ _WISHED = tuple(wish.value for wish in Wish)
 
 @dataclass(frozen=True)
 class Recipient:
-    """Who was written to by which channel and about what, by the action that did it. `user_id` is who they are today.
+    """Who says something of which channel. `user_id` is who they are today, `actor` who says it for the audit log.
 
+    `action_id` is the message behind whose link they say it and `topic` what it was about; None: they say it elsewhere.
     `locale` is that of their profile; None: unknown.
     """
 
-    action_id: UUID
+    action_id: UUID | None
     user_id: str
     channel: str
     topic: str | None = None
     locale: str | None = None
+    actor: str = "recipient"
 
 
 @dataclass(frozen=True)
@@ -120,20 +121,20 @@ def preferences(conn: Connection, who: Recipient) -> Preferences:
     return Preferences(bool(conn.scalar(fewer)), frozenset(conn.scalars(topics)))
 
 
-def ask(conn: Connection, who: Recipient, wish: Wish, now: datetime) -> Standing:
+def ask(conn: Connection, who: Recipient, wish: Wish, now: datetime, *, until: datetime | None = None) -> Standing:
     """Do what the recipient asks for and return what holds then. Nothing that stands is weakened or prolonged.
 
-    Waits for an executor that is asking the guardrails about the same user.
+    A pause lasts 30 days, or `until` then. Waits for an executor that is asking the guardrails about the same user.
     """
     suppressing.hold(conn, [who.user_id])
     stands = standing(conn, who, now)
     if stands is None or (wish is Wish.NO_MORE and stands.until is not None):
-        stands = Standing(wish.value, now + PAUSE if wish is Wish.PAUSE else None, theirs=True)
-        suppressing.suppress(conn, [_suppression(who, stands, now)], actor=_ACTOR, now=now)
-        if wish is Wish.NO_MORE:
+        stands = Standing(wish.value, (until or now + PAUSE) if wish is Wish.PAUSE else None, theirs=True)
+        suppressing.suppress(conn, [_suppression(who, stands, now)], actor=who.actor, now=now)
+        if wish is Wish.NO_MORE and who.action_id is not None:
             came = {"action_id": who.action_id, "kind": "unsubscribed", "at": now, "user_id": who.user_id}
             conn.execute(insert(outcomes).values(came).on_conflict_do_nothing())
-    suppressing.end_what_waits(conn, [_suppression(who, stands, now)], actor=_ACTOR, now=now)
+    suppressing.end_what_waits(conn, [_suppression(who, stands, now)], actor=who.actor, now=now)
     return stands
 
 
@@ -143,7 +144,7 @@ def refuse_topic(conn: Connection, who: Recipient, topic: str, now: datetime) ->
     if _is_new(conn, refused_topics, who, at=now, topic=topic):
         _audit(conn, who, "topic_refused", now, topic=topic)
     refused = Suppression(who.user_id, who.channel, who.action_id, "topic_refused", at=now, topic=topic)
-    suppressing.end_what_waits(conn, [refused], actor=_ACTOR, now=now)
+    suppressing.end_what_waits(conn, [refused], actor=who.actor, now=now)
 
 
 def want_fewer(conn: Connection, who: Recipient, now: datetime) -> None:
@@ -153,11 +154,33 @@ def want_fewer(conn: Connection, who: Recipient, now: datetime) -> None:
         _audit(conn, who, "fewer_wanted", now)
 
 
+def take_back_topic(conn: Connection, who: Recipient, topic: str, now: datetime) -> None:
+    """Send the recipient marketing about a topic on the channel again."""
+    suppressing.hold(conn, [who.user_id])
+    refused = sa.delete(refused_topics).where(*_theirs(refused_topics, who), refused_topics.c.topic == topic)
+    if conn.execute(refused).rowcount:
+        _audit(conn, who, "topic_wanted", now, topic=topic)
+
+
+def take_back_fewer(conn: Connection, who: Recipient, now: datetime) -> None:
+    """Send the recipient as many messages on the channel as others get again."""
+    suppressing.hold(conn, [who.user_id])
+    if conn.execute(sa.delete(fewer_wanted).where(*_theirs(fewer_wanted, who))).rowcount:
+        _audit(conn, who, "usual_wanted", now)
+
+
+def take_back_stop(conn: Connection, who: Recipient, now: datetime) -> None:
+    """End the pause or the unsubscription of the channel that the recipient asked for, and nothing else."""
+    suppressing.hold(conn, [who.user_id])
+    if conn.execute(_their_stop(who)).rowcount:
+        _audit(conn, who, "resubscribed", now)
+
+
 def want_again(conn: Connection, who: Recipient, now: datetime) -> Standing | None:
     """Take back all that the recipient asked for on the channel; return what holds then, None: they get marketing."""
     suppressing.hold(conn, [who.user_id])
     asked_for = (
-        sa.delete(suppressions).where(*_theirs(suppressions, who), suppressions.c.reason.in_(_WISHED)),
+        _their_stop(who),
         sa.delete(refused_topics).where(*_theirs(refused_topics, who)),
         sa.delete(fewer_wanted).where(*_theirs(fewer_wanted, who)),
     )
@@ -176,9 +199,13 @@ def _theirs(table: sa.Table, who: Recipient) -> tuple[ColumnElement[bool], ...]:
     return (table.c.user_id == who.user_id, table.c.channel == who.channel)
 
 
+def _their_stop(who: Recipient) -> sa.Delete:
+    return sa.delete(suppressions).where(*_theirs(suppressions, who), suppressions.c.reason.in_(_WISHED))
+
+
 def _audit(conn: Connection, who: Recipient, what: str, now: datetime, **more: str) -> None:
-    detail = {"channel": who.channel, "action": str(who.action_id), **more}
-    row = {"at": now, "actor": _ACTOR, "verb": f"user.{what}", "subject": f"user:{who.user_id}", "detail": detail}
+    detail = {"channel": who.channel, "action": None if who.action_id is None else str(who.action_id), **more}
+    row = {"at": now, "actor": who.actor, "verb": f"user.{what}", "subject": f"user:{who.user_id}", "detail": detail}
     conn.execute(sa.insert(audit_log).values(row))
 
 

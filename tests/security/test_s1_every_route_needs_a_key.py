@@ -38,6 +38,8 @@ MATRIX = {
     ("DELETE", "/api/oracle/users/{user_id:path}/push-subscriptions"): "users:write",
     ("GET", "/api/oracle/users/{user_id:path}/messages"): "users:read",
     ("POST", "/api/oracle/users/{user_id:path}/messages/{message_id}/read"): "users:write",
+    ("GET", "/api/oracle/users/{user_id:path}/preferences"): "users:read",
+    ("PUT", "/api/oracle/users/{user_id:path}/preferences"): "users:write",
     ("POST", "/api/oracle/channels/{action_type}/test"): "admin",
     ("PUT", "/api/oracle/users/{user_id:path}"): "users:write",
     ("GET", "/api/oracle/users/{user_id:path}"): "users:read",

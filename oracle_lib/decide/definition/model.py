@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from oracle_lib.decide import conditions, fields
+from oracle_lib.decide import conditions, fields, templates
 from oracle_lib.decide.conditions import Condition, DaysSince, EventCount, EventSum, Followed, Leaf
 from oracle_lib.storage.tables import ACTION_TYPES
 
@@ -27,6 +27,14 @@ class Words:
     content: str
     subject: str | None = None
     preheader: str | None = None
+
+    def filled_in(self, facts: Mapping[str, object]) -> "Words":
+        """Return these templates filled in. Raises `Invalid` where that cannot be done."""
+        return Words(
+            content=templates.body(self.content, facts),
+            subject=templates.line(self.subject, facts) if self.subject else None,
+            preheader=templates.line(self.preheader, facts) or None if self.preheader else None,
+        )
 
 
 @dataclass(frozen=True)
