@@ -29,6 +29,7 @@ PUBLIC = frozenset(
         "/push/{name}",
         "/api/oracle/webhooks/resend",
         "/api/oracle/webhooks/sendgrid",
+        "/api/oracle/webhooks/sendgrid-inbound",
         "/admin/oracle",
         "/admin/oracle/ceo-report",
         "/admin/oracle/static/{name}",

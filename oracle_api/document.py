@@ -23,9 +23,9 @@ _KEYS = {
 }
 
 
-def reads(body: dict[str, Any]) -> dict[str, Any]:
+def reads(body: dict[str, Any], kind: str = "application/json") -> dict[str, Any]:
     """Return what a route that reads its body as bytes adds to its place in the document."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
+    return {"requestBody": {"required": True, "content": {kind: {"schema": body}}}}
 
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:

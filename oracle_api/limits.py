@@ -1,5 +1,8 @@
 """Takes a request's body in before anything else happens: counted while it streams, inflated, at most 1 MB.
 
+Of a letter that a provider posts, the first MB is kept and the rest, up to 32 MB, read and dropped: what is asked of it
+stands at its beginning, and whoever attached a picture answered too.
+
 No handler and no database connection waits for a slow or endless sender, and a small compressed body cannot unfold
 into a large one. What is refused here is answered here and not stored.
 """
@@ -14,6 +17,8 @@ from oracle_api.errors import problem
 
 MAX_BODY = 1_048_576
 BODY_SECONDS = 20.0
+_MOST_OF_A_LETTER = 32 * MAX_BODY
+_LETTERS = frozenset({"/api/oracle/webhooks/sendgrid-inbound"})
 # One gzip or zlib stream, told apart by its header.
 _ANY_WRAPPER = zlib.MAX_WBITS | 32
 
@@ -62,6 +67,7 @@ async def _whole(scope: Scope, receive: Receive) -> bytes:
     if encoding not in ("identity", "gzip", "deflate"):
         raise Refused(415, "unknown_encoding", f"`Content-Encoding` {encoding[:20]!r}: send gzip, deflate or none.")
     inflate = None if encoding == "identity" else zlib.decompressobj(_ANY_WRAPPER)
+    most = _MOST_OF_A_LETTER if scope["path"] in _LETTERS else MAX_BODY
     body = bytearray()
     came = 0
     more = True
@@ -72,8 +78,11 @@ async def _whole(scope: Scope, receive: Receive) -> bytes:
         chunk = message.get("body", b"")
         came += len(chunk)
         body += _inflate(inflate, chunk, MAX_BODY + 1 - len(body)) if inflate else chunk
-        if came > MAX_BODY or len(body) > MAX_BODY:
-            raise Refused(413, "too_large", f"The body may have {MAX_BODY} bytes, inflated; send it in parts.")
+        if most > MAX_BODY:
+            # The rest of a letter is only counted.
+            del body[MAX_BODY:]
+        if came > most or len(body) > MAX_BODY:
+            raise Refused(413, "too_large", f"The body may have {most} bytes, inflated; send it in parts.")
         more = message.get("more_body", False)
     if inflate is not None and came and not inflate.eof:
         raise Refused(400, "bad_encoding", "The compressed body ends early.")

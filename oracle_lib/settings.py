@@ -25,6 +25,8 @@ _HOURS = r"^$|^([01]?\d|2[0-3])-([01]?\d|2[0-3])$"
 _HOST = r"(?i)(\*\.[a-z0-9-]+\.)?([a-z0-9-]+\.)*[a-z0-9-]+"
 # How every public key on the curve P-256 begins, in base64.
 _P256_KEY = r"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"
+# What is sent along with every request and never changes has to be long.
+_SHORTEST_PASSWORD = 24
 EventName = Annotated[str, StringConstraints(pattern=catalogue.NAME_PATTERN)]
 
 
@@ -159,6 +161,18 @@ class Settings(BaseSettings):
         pattern=rf"^$|^{_P256_KEY}[A-Za-z0-9+/]{{86}}==$",
         description="The verification key that SendGrid shows for its signed event webhook. Empty: it is not taken.",
     )
+    reply_address: str = Field(
+        "",
+        pattern=r"^$|^[A-Za-z0-9._-]{1,18}@([A-Za-z0-9-]+\.)+[A-Za-z0-9-]+$",
+        description="Where answers to e-mails go, `reply@inbound.academy.example`, each under an address of its own "
+        "(`reply+...@`), so that `replied` is known. A provider has to post what comes there. Empty: answers go to "
+        "`ORACLE_EMAIL_ADDRESS`, and nobody knows of them.",
+    )
+    sendgrid_inbound_password: SecretStr | None = Field(
+        None,
+        description="The password, 24 characters or more, in the URL that SendGrid's Inbound Parse posts to. Unset: it "
+        "is not taken.",
+    )
     smtp_host: str = Field("", description="Name of the mail server for `smtp`.")
     smtp_port: int = Field(587, ge=1, le=65535, description="Its port: usually 587 with `starttls`, 465 with `tls`.")
     smtp_security: Literal["starttls", "tls", "none"] = Field(
@@ -240,6 +254,15 @@ class Settings(BaseSettings):
         except binascii.Error as error:
             raise ValueError("it must be whsec_ and base64, as Resend shows it") from error
         return secret
+
+    @field_validator("sendgrid_inbound_password")
+    @classmethod
+    def _is_long(cls, password: SecretStr | None) -> SecretStr | None:
+        if password is None or not password.get_secret_value():
+            return None
+        if len(password.get_secret_value()) < _SHORTEST_PASSWORD:
+            raise ValueError(f"it must have {_SHORTEST_PASSWORD} characters or more")
+        return password
 
     def __hash__(self) -> int:
         """Return the same for equal settings, dictionaries among them: what is composed for them can be kept."""

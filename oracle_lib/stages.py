@@ -321,8 +321,11 @@ def tend_pending(store: Store, now: datetime, settings: Settings) -> PendingRepo
 
 def work_in_webhooks(store: Store, now: datetime, settings: Settings) -> WebhooksReport:
     """Work in what providers told, some thousand events a transaction, until nothing is due."""
-    from oracle_lib.learn.webhooks import processing
+    from oracle_lib.learn.webhooks import processing, replies
+    from oracle_lib.learn.webhooks.received_letters import ReceivedLetters
 
+    with ReceivedLetters(settings) as headers:
+        replies.look_up(store, headers, now)
     report = processing.WebhooksReport()
     while True:
         with store.transaction() as conn:

@@ -89,7 +89,7 @@ _KINDS = sa.func.array(
 ).label("kinds")
 _TOLD_BY = (
     sa.select(webhook_inbox.c.provider)
-    .where(webhook_inbox.c.action_id == actions.c.id)
+    .where(webhook_inbox.c.action_id == actions.c.id, webhook_inbox.c.kind.is_distinct_from("replied"))
     .limit(1)
     .correlate(actions)
     .scalar_subquery()

@@ -11,12 +11,16 @@ KEY = "re_test_key"
 
 
 class ResendProvider(Provider):
-    """`sent` are the letters that left, `in_progress` the keys whose first request has not ended."""
+    """`sent` are the letters that left, `in_progress` the keys whose first request has not ended.
+
+    `received` are the headers of letters that came in.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[dict[str, object]] = []
         self.in_progress: set[str] = set()
+        self.received: dict[str, dict[str, str]] = {}
         self._known: dict[str, tuple[bytes, bytes]] = {}
         self._one_at_a_time = Lock()
 
@@ -26,10 +30,13 @@ class ResendProvider(Provider):
             self._known.clear()
 
     def take(self, request: Request) -> Says:
-        if request.path != "/emails":
+        folder, _, name = request.path.rpartition("/")
+        if request.path != "/emails" and (folder, name in self.received) != ("/emails/receiving", True):
             return _error(404, "not_found")
         if request.headers.get("authorization") != f"Bearer {KEY}":
             return _error(401, "invalid_api_key", f"API key is invalid: {request.headers.get('authorization')}")
+        if folder == "/emails/receiving":
+            return Says(200, json.dumps({"object": "email", "id": name, "headers": self.received[name]}).encode())
         key = request.headers.get("idempotency-key", "")
         if key in self.in_progress:
             return _error(409, "concurrent_idempotent_requests")

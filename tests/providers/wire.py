@@ -100,6 +100,8 @@ def serving(provider: Kind, tls: ssl.SSLContext | None = None) -> Iterator[Kind]
                 case None:
                     self._say(answer)
 
+        do_GET = do_POST  # noqa: N815  the name is the standard library's
+
         def _say(self, answer: Says) -> None:
             self.send_response(answer.status)
             for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():

@@ -109,6 +109,7 @@ MATRIX = {
     # Signed by the provider: tests/guarantees/test_g7_outcomes_are_counted_once.py. Here none is set up: 404.
     ("POST", "/api/oracle/webhooks/resend"): OPEN,
     ("POST", "/api/oracle/webhooks/sendgrid"): OPEN,
+    ("POST", "/api/oracle/webhooks/sendgrid-inbound"): OPEN,
     # Open on the machine itself only: tests/panel/test_overview.py.
     ("GET", "/admin/oracle"): OPEN,
     ("GET", "/admin/oracle/ceo-report"): OPEN,

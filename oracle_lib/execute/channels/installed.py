@@ -8,12 +8,14 @@ import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from pydantic import SecretStr
 
 from oracle_lib import clock
 from oracle_lib.errors import Invalid, Permanent
+from oracle_lib.execute import reply_addresses
 from oracle_lib.execute.channels.letter import Sender, plain_address
 from oracle_lib.execute.channels.outbox import Inbox, Outbox
 from oracle_lib.execute.channels.protocol import Channel
@@ -57,6 +59,8 @@ def fault(settings: Settings, name: str) -> str | None:
     try:
         if name == _WEB_PUSH:
             _check_web_push(settings)
+        elif name in _MAILERS:
+            _MAILERS[name](settings, _sender(settings)).close()
         elif name in _PROVIDERS:
             _PROVIDERS[name](settings).close()
     except Invalid as error:
@@ -76,30 +80,37 @@ def opened(store: Store, settings: Settings) -> Iterator[Mapping[str, Channel]]:
     made: dict[str, Channel] = {Outbox.name: Outbox(store), Inbox.name: Inbox(store)}
     with ExitStack() as open_ones:
         for name in set(names.values()) - made.keys():
-            provider = _web_push(store, settings) if name == _WEB_PUSH else _PROVIDERS[name](settings)
-            made[name] = open_ones.enter_context(closing(provider))
+            made[name] = open_ones.enter_context(closing(_provider(store, settings, name)))
         yield {action_type: made[names[action_type]] for action_type in ACTION_TYPES}
 
 
-def _resend(settings: Settings) -> _Provider:
+def _provider(store: Store, settings: Settings, name: str) -> _Provider:
+    if name == _WEB_PUSH:
+        return _web_push(store, settings)
+    if name in _MAILERS:
+        with store.transaction() as conn:
+            replies = reply_addresses.of_installation(conn, settings)
+        return _MAILERS[name](settings, replace(_sender(settings), replies=replies))
+    return _PROVIDERS[name](settings)
+
+
+def _resend(settings: Settings, sender: Sender) -> _Provider:
     from oracle_lib.execute.channels.resend import Resend
 
     key = _secret(settings.resend_api_key, "ORACLE_RESEND_API_KEY")
-    sender = _sender(settings)
     with _named("ORACLE_RESEND_URL"):
         return Resend(key, sender, url=settings.resend_url, internal=settings.internal_endpoints)
 
 
-def _sendgrid(settings: Settings) -> _Provider:
+def _sendgrid(settings: Settings, sender: Sender) -> _Provider:
     from oracle_lib.execute.channels.sendgrid import SendGrid
 
     key = _secret(settings.sendgrid_api_key, "ORACLE_SENDGRID_API_KEY")
-    sender = _sender(settings)
     with _named("ORACLE_SENDGRID_URL"):
         return SendGrid(key, sender, url=settings.sendgrid_url, internal=settings.internal_endpoints)
 
 
-def _smtp(settings: Settings) -> _Provider:
+def _smtp(settings: Settings, sender: Sender) -> _Provider:
     from oracle_lib.execute.channels.smtp import Server, Smtp
 
     host = settings.smtp_host.strip()
@@ -109,7 +120,7 @@ def _smtp(settings: Settings) -> _Provider:
     if settings.smtp_user and settings.smtp_security == "none" and not settings.internal_endpoints:
         raise Invalid("ORACLE_SMTP_SECURITY is none: a password would be sent in the clear.")
     server = Server(host, settings.smtp_port, settings.smtp_security, settings.smtp_user, password)
-    return Smtp(server, _sender(settings), clock=clock.now)
+    return Smtp(server, sender, clock=clock.now)
 
 
 def _webhook(settings: Settings) -> _Provider:
@@ -148,10 +159,12 @@ def _web_push(store: Store, settings: Settings) -> _Provider:
     return WebPush(store, settings, clock=clock.now)
 
 
-_PROVIDERS: dict[str, Callable[[Settings], _Provider]] = {
+_MAILERS: dict[str, Callable[[Settings, Sender], _Provider]] = {
     "resend": _resend,
     "sendgrid": _sendgrid,
     "smtp": _smtp,
+}
+_PROVIDERS: dict[str, Callable[[Settings], _Provider]] = {
     "webhook": _webhook,
     "slack": _slack,
 }

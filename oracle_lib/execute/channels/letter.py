@@ -22,6 +22,7 @@ from html import escape
 from textwrap import shorten
 
 from oracle_lib.execute.channels.protocol import Message, Refused, Tracking
+from oracle_lib.execute.reply_addresses import ReplyAddresses
 
 MAX_SUBJECT = 255
 MAX_ADDRESS = 254
@@ -54,11 +55,15 @@ _POLICY = _SMTP.clone(cte_type="7bit", header_factory=_HEADERS)
 
 @dataclass(frozen=True)
 class Sender:
-    """Who a letter comes from: a plain address, a name and a postal address, both of which may be empty."""
+    """Who a letter comes from: a plain address, a name and a postal address, both of which may be empty.
+
+    `replies` are the addresses that answers go to; None: answers go to the sender.
+    """
 
     name: str
     address: str
     postal_address: str = ""
+    replies: ReplyAddresses | None = None
 
     def __str__(self) -> str:
         """Return `"Name" <address>`, as JSON interfaces take it."""
@@ -70,7 +75,7 @@ class Sender:
 class Letter:
     """What every e-mail channel sends; `headers` are those beside the usual ones.
 
-    `preheader` is what mailboxes show beside the subject.
+    `preheader` is what mailboxes show beside the subject. `reply_to` is where answers go, None: to the sender.
     """
 
     sender: Sender
@@ -80,6 +85,7 @@ class Letter:
     html: str
     preheader: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    reply_to: str | None = None
 
 
 def compose(message: Message, sender: Sender) -> Letter | Refused:
@@ -97,7 +103,8 @@ def compose(message: Message, sender: Sender) -> Letter | Refused:
         text = f"{text.rstrip()}\n\n{_footer(sender, message.unsubscribe)}"
         headers = _one_click(message.unsubscribe)
     shown = hidden or shorten(text, _FIRST_WORDS, placeholder="...")
-    return Letter(sender, to, subject, text, _html(text, hidden, message.tracking), shown, headers)
+    reply_to = sender.replies.of(message.action_id) if sender.replies else None
+    return Letter(sender, to, subject, text, _html(text, hidden, message.tracking), shown, headers, reply_to)
 
 
 def links(content: str) -> list[str]:
@@ -126,6 +133,8 @@ def mime(letter: Letter, message_id: str, date: datetime) -> EmailMessage:
     name = one_line(letter.sender.name)
     made["From"] = Address(display_name=name, addr_spec=letter.sender.address)
     made["To"] = Address(addr_spec=letter.to)
+    if letter.reply_to is not None:
+        made["Reply-To"] = Address(addr_spec=letter.reply_to)
     made["Subject"] = letter.subject
     made["Message-ID"] = message_id
     made["Date"] = format_datetime(date)

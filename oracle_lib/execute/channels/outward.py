@@ -68,12 +68,26 @@ class OutwardAnywhere:
         self, url: str, body: bytes, headers: Mapping[str, str], seconds: float
     ) -> Reply | Refused | Ambiguous | Broken:
         """Post within so many seconds. `Refused`: nothing was written; `Ambiguous`: it was, and no whole answer."""
+        return self._ask("POST", url, body, headers, seconds)
+
+    def get(self, url: str, headers: Mapping[str, str], seconds: float) -> Reply | Refused | Ambiguous | Broken:
+        """Ask for what stands at a URL."""
+        return self._ask("GET", url, None, headers, seconds)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._pool is not None:
+            self._pool.close()
+
+    def _ask(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], seconds: float
+    ) -> Reply | Refused | Ambiguous | Broken:
         self._line.start(time.monotonic() + seconds)
         sent = {"User-Agent": "oracle", **headers}
         timeouts = {"connect": CONNECT_SECONDS, "read": TOTAL_SECONDS, "write": TOTAL_SECONDS, "pool": CONNECT_SECONDS}
         try:
             with self._open().stream(
-                "POST", url, headers=list(sent.items()), content=body, extensions={"timeout": timeouts}
+                method, url, headers=list(sent.items()), content=body, extensions={"timeout": timeouts}
             ) as answer:
                 return self._read(answer)
         except NotPublic:
@@ -84,11 +98,6 @@ class OutwardAnywhere:
             return Refused(f"no connection: {type(error).__name__}", permanent=False)
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             return Ambiguous(f"no answer: {type(error).__name__}")
-
-    def close(self) -> None:
-        """Close the connections."""
-        if self._pool is not None:
-            self._pool.close()
 
     def _read(self, answer: httpcore.Response) -> Reply:
         body = b""

@@ -83,4 +83,6 @@ def _body(letter: Letter, action_id: UUID) -> bytes:
         # Webhooks bring it back, also of a letter whose answer was lost.
         "tags": [{"name": "action", "value": str(action_id)}],
     }
+    if letter.reply_to is not None:
+        body["reply_to"] = letter.reply_to
     return msgspec.json.encode({**body, "headers": letter.headers} if letter.headers else body)

@@ -53,4 +53,6 @@ def _body(letter: Letter, key: str) -> bytes:
             {"type": "text/html", "value": letter.html},
         ],
     }
+    if letter.reply_to is not None:
+        body["reply_to"] = {"email": letter.reply_to}
     return msgspec.json.encode({**body, "headers": letter.headers} if letter.headers else body)

@@ -8,7 +8,8 @@ and of an open or click the delivery. So the order in which events are told chan
   No other state is changed.
 - A hard bounce, a complaint or an unsubscription stops the channel for the user and ends what waits there.
 - Bounces, complaints, unsubscriptions, drops, and what machines opened and clicked are outcomes at once; what a person
-  opened and clicked becomes an event of our own, which `learn/outcomes.py` counts like any other that names the action.
+  opened, clicked and answered becomes an event of our own, which `learn/outcomes.py` counts like any other that names
+  the action. What a program answered tells that the letter arrived, and nothing else.
 
 Guarantee G7: `tests/guarantees/test_g7_outcomes_are_counted_once.py`.
 """
@@ -26,7 +27,7 @@ from oracle_lib.execute import own_events, suppressing, tracked_letters
 from oracle_lib.execute.history import record
 from oracle_lib.execute.own_events import Happened
 from oracle_lib.execute.suppressing import Suppression
-from oracle_lib.learn.webhooks import reading
+from oracle_lib.learn.webhooks import reading, replies
 from oracle_lib.observe import identities
 from oracle_lib.settings import Settings
 from oracle_lib.storage.locks import lock
@@ -66,7 +67,8 @@ _READ = sa.text("""
         provider_id = said.provider_id, action_id = COALESCE(named.id, known.id)
     FROM jsonb_to_recordset(CAST(:said AS jsonb)) AS said(id bigint, provider text, kind text, at timestamptz,
         action_id uuid, provider_id text, user_agent text, machine boolean)
-    LEFT JOIN actions named ON named.id = said.action_id AND named.channel = said.provider
+    LEFT JOIN actions named ON named.id = said.action_id
+        AND (named.channel = said.provider OR said.kind = 'replied')
     LEFT JOIN actions known ON known.provider_id = said.provider_id AND known.channel = said.provider
     WHERE i.id = said.id
 """)
@@ -134,8 +136,8 @@ _OUTCOMES = sa.text("""
 # Once an action: what the product told of the same open before does not come in again.
 _BY_PEOPLE = sa.text("""
     SELECT i.action_id, i.kind, min(i.at) AS at FROM webhook_inbox i
-    WHERE i.id = ANY(:ids) AND i.action_id IS NOT NULL AND i.kind IN ('opened', 'clicked') AND NOT i.machine
-        AND NOT EXISTS (SELECT FROM outcomes o WHERE o.action_id = i.action_id AND o.kind = i.kind)
+    WHERE i.id = ANY(:ids) AND i.action_id IS NOT NULL AND i.kind IN ('opened', 'clicked', 'replied')
+        AND NOT i.machine AND NOT EXISTS (SELECT FROM outcomes o WHERE o.action_id = i.action_id AND o.kind = i.kind)
     GROUP BY i.action_id, i.kind ORDER BY i.action_id, i.kind
 """)
 
@@ -149,7 +151,7 @@ _LEAVERS = sa.text("""
 
 _DONE = sa.text("UPDATE webhook_inbox SET processed_at = :now WHERE id = ANY(:ids)")
 
-_EVENTS = {"opened": "email_open", "clicked": "email_click"}
+_EVENTS = {"opened": "email_open", "clicked": "email_click", "replied": "email_reply"}
 
 
 def process(conn: Connection, now: datetime, *, settings: Settings, limit: int) -> WebhooksReport:
@@ -158,6 +160,7 @@ def process(conn: Connection, now: datetime, *, settings: Settings, limit: int) 
     due = (
         sa.select(webhook_inbox.c.id, webhook_inbox.c.provider, webhook_inbox.c.raw, webhook_inbox.c.received_at)
         .where(webhook_inbox.c.processed_at.is_(None), webhook_inbox.c.due_at <= now)
+        .where(webhook_inbox.c.provider != replies.RECEIVED)
         .order_by(webhook_inbox.c.due_at, webhook_inbox.c.id)
         .limit(limit)
     )

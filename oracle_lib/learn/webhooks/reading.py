@@ -1,4 +1,4 @@
-"""What an event of Resend, SendGrid or one of our own tracked letters says, in one form.
+"""What an event of Resend, SendGrid, an answer or one of our own tracked letters says, in one form.
 
 Whatever is not understood says nothing and fails nothing.
 """
@@ -14,6 +14,7 @@ import msgspec
 
 from oracle_lib.execute import tracked_letters
 from oracle_lib.execute.tracked_letters import Trace
+from oracle_lib.learn.webhooks.replies import REPLY, Reply
 
 # Programs that open every letter or follow every link: security gateways, preview makers, scripts, and Apple's mail
 # privacy, which calls itself just `Mozilla/5.0`. Gmail's and Yahoo's proxies are not among them: they fetch a picture
@@ -39,6 +40,7 @@ class Kind(StrEnum):
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
     DROPPED = "dropped"
+    REPLIED = "replied"
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,11 @@ def _sendgrid(raw: bytes) -> Said:
     return _said(kind, _at(said.timestamp), action, provider_id, said.useragent, machine=said.sg_machine_open)
 
 
+def _reply(raw: bytes) -> Said:
+    said = msgspec.json.decode(raw, type=Reply)
+    return Said(Kind.REPLIED, action_id=said.action, machine=said.machine)
+
+
 def _own(raw: bytes) -> Said:
     said = msgspec.json.decode(raw, type=Trace)
     return _said(Kind(said.kind), None, str(said.action), "", said.user_agent)
@@ -163,6 +170,7 @@ _READERS: dict[str, Callable[[bytes], Said]] = {
     "resend": _resend,
     "sendgrid": _sendgrid,
     tracked_letters.CHANNEL: _own,
+    REPLY: _reply,
 }
 
 
