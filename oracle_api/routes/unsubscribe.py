@@ -15,10 +15,10 @@ from fastapi.responses import HTMLResponse
 
 from oracle_api.deps import Body, Config, Conn, Now
 from oracle_api.html import pages
-from oracle_api.unsubscribe_words import Saying, Words, words_for
 from oracle_lib.errors import NotFound
 from oracle_lib.execute import unsubscribe, unsubscribe_links
 from oracle_lib.execute.unsubscribe import Preferences, Recipient, Standing, Wish
+from oracle_lib.execute.unsubscribe_words import Saying, Words, words_for
 
 router = APIRouter(prefix="/unsubscribe", include_in_schema=False)
 _pages = pages(Path(__file__).parents[1] / "templates")

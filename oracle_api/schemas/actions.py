@@ -158,6 +158,7 @@ class ActionOut(Outgoing):
     subject: str | None
     content: str
     preheader: str | None
+    locale: str | None
     address: str | None
     metadata: Mapping[str, JsonValue] | None
     content_hash: str

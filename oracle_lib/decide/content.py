@@ -14,23 +14,26 @@ def payload(
     subject: str | None,
     content: str,
     preheader: str | None = None,
+    locale: str | None = None,
     address: str | None = None,
 ) -> bytes:
     """Return the canonical JSON (sorted keys, no spaces, UTF-8) of what is sent to whom by which way.
 
-    `preheader` is what mailboxes show beside an e-mail's subject, `address` the community of a post or the team of an
-    alert. What is None is left out, except the subject: so what was hashed before there was more has the same hash.
+    `preheader` is what mailboxes show beside an e-mail's subject, `locale` that of the user, which its footer is
+    written for, `address` the community of a post or the team of an alert. What is None is left out, except the
+    subject: so what was hashed before there was more has the same hash.
     """
+    footer = {"locale": locale} if action_type == "email" else {}
     body = {"actionType": action_type, "content": content, "subject": subject, "userId": user_id}
-    more = {"address": address, "preheader": preheader}
+    more = {"address": address, "preheader": preheader, **footer}
     body |= {name: value for name, value in more.items() if value is not None}
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def preheader_of(payload: bytes) -> str | None:
-    """Return the preheader that a payload holds."""
-    found = json.loads(payload).get("preheader")
-    return found if isinstance(found, str) else None
+def of_letter(payload: bytes) -> tuple[str | None, str | None]:
+    """Return the preheader and the locale that an e-mail's payload holds."""
+    said = json.loads(payload)
+    return said.get("preheader"), said.get("locale")
 
 
 def content_hash(data: bytes) -> str:

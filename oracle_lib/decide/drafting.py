@@ -21,11 +21,11 @@ from oracle_lib.storage.tables import activity, courses, segments, skips, users
 _AT_ONCE = 5000
 _INSERT = sa.text(
     "INSERT INTO actions (rule_id, rule_version, user_id, cause, action_type, priority, message_class, topic, template,"
-    " subject, content, preheader, language, address, content_hash, triggered_by, trigger_data, experiment_id, arm,"
-    " created_at, updated_at, expires_at)"
+    " subject, content, preheader, locale, language, address, content_hash, triggered_by, trigger_data, experiment_id,"
+    " arm, created_at, updated_at, expires_at)"
     " SELECT * FROM jsonb_to_recordset(CAST(:drafts AS jsonb)) AS draft (rule_id uuid, rule_version int, user_id text,"
     " cause text, action_type text, priority int, message_class text, topic text, template text, subject text,"
-    " content text, preheader text, language text, address text, content_hash text, triggered_by text,"
+    " content text, preheader text, locale text, language text, address text, content_hash text, triggered_by text,"
     " trigger_data jsonb, experiment_id uuid, arm text, created_at timestamptz, updated_at timestamptz,"
     " expires_at timestamptz)"
     " ON CONFLICT DO NOTHING RETURNING id, rule_id"
@@ -132,10 +132,11 @@ def _facts(as_of: date, columns: Sequence[str]) -> sa.Select:
 def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -> dict[str, object]:
     """Return what one candidate is told and why. Raises `Invalid` when the words cannot be filled in."""
     said = rule.definition
-    user_id, arm, locale = str(row["user_id"]), row["arm"], row["locale"]
+    user_id, arm = str(row["user_id"]), row["arm"]
+    locale = row["locale"] if isinstance(row["locale"], str) else None
     facts = {name: row[f"fact_{name}"] for name in templates.FACTS}
     message = said.message(arm if isinstance(arm, str) else None)
-    language = message.language_for(locale if isinstance(locale, str) else None)
+    language = message.language_for(locale)
     words = message.words_in(language).filled_in(facts)
     sealed = content.payload(
         user_id=user_id,
@@ -143,6 +144,7 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
         subject=words.subject,
         content=words.content,
         preheader=words.preheader,
+        locale=locale,
         address=message.address,
     )
     why = {
@@ -160,6 +162,7 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
         "subject": words.subject,
         "content": words.content,
         "preheader": words.preheader,
+        "locale": locale,
         "language": language,
         "address": message.address,
         "content_hash": content.content_hash(sealed),

@@ -13,7 +13,7 @@ refuses every other edge, whoever asks. Whoever comes too late gets `Conflict` w
 the bytes that will be sent. Guarantee G5: `tests/guarantees/test_g5_*.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -53,6 +53,8 @@ class Draft:
     topic: str | None = None
     address: str | None = None
     preheader: str | None = None
+    # Set by `create`: the user's own.
+    locale: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,17 @@ def create(conn: Connection, draft: Draft, *, actor: str, now: datetime, expiry:
     Raises `Invalid` for what cannot be sent, `NotFound` for an unknown user.
     """
     _check(draft)
-    if conn.scalar(sa.select(users.c.id).where(users.c.id == draft.user_id)) is None:
+    user = conn.execute(sa.select(users.c.locale).where(users.c.id == draft.user_id)).one_or_none()
+    if user is None:
         raise NotFound(f"There is no user {draft.user_id!r}; send an event or a profile first.")
+    draft = replace(draft, locale=user.locale)
     values = {
         "user_id": draft.user_id,
         "action_type": draft.action_type,
         "content": draft.content,
         "subject": draft.subject,
         "preheader": draft.preheader,
+        "locale": draft.locale,
         "template": draft.template,
         "priority": draft.priority,
         "scheduled_at": draft.scheduled_at,
@@ -281,6 +286,7 @@ def payload(about: Draft | Action, words: Words | None = None) -> bytes:
         subject=said.subject,
         content=said.content,
         preheader=said.preheader,
+        locale=about.locale,
         address=about.address,
     )
 

@@ -57,6 +57,7 @@ def compose(
     mailed = about.action_type == "email"
     unsubscribe = link() if link and mailed and about.message_class == "marketing" else None
     address = to if mailed else None
+    preheader, locale = content.of_letter(payload) if mailed else (None, None)
     return Message(
         about.id,
         about.user_id,
@@ -67,7 +68,8 @@ def compose(
         to=address,
         unsubscribe=unsubscribe,
         tracking=tracking,
-        preheader=content.preheader_of(payload) if mailed else None,
+        preheader=preheader,
+        locale=locale,
     )
 
 

@@ -54,6 +54,7 @@ def approve_by_policy(conn: Connection, now: datetime) -> int:
             subject=row.subject,
             content=row.content,
             preheader=row.preheader,
+            locale=row.locale,
             address=row.address,
         )
         for row in rows
@@ -99,6 +100,7 @@ def _left_to_rules() -> sa.Select:
             actions.c.subject,
             actions.c.content,
             actions.c.preheader,
+            actions.c.locale,
             actions.c.address,
         )
         .join(rules, rules.c.id == actions.c.rule_id)

@@ -46,6 +46,7 @@ class Action:
     subject: str | None
     content: str
     preheader: str | None
+    locale: str | None
     address: str | None
     metadata: Mapping[str, object] | None
     content_hash: str

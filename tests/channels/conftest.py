@@ -30,9 +30,10 @@ def message(
     unsubscribe: str | None = None,
     tracking: Tracking | None = None,
     preheader: str | None = None,
+    locale: str | None = None,
 ) -> Message:
     payload = content.payload(user_id="u1", action_type=action_type, subject=subject, content=text, preheader=preheader)
-    return Message(action_id, "u1", action_type, subject, text, payload, to, unsubscribe, tracking, preheader)
+    return Message(action_id, "u1", action_type, subject, text, payload, to, unsubscribe, tracking, preheader, locale)
 
 
 @pytest.fixture

@@ -100,3 +100,23 @@ def test_a_long_link_is_one_line_of_its_header_and_no_encoded_word() -> None:
     raw = mime(letter(unsubscribe=UNSUBSCRIBE), "<1@academy.example>", MOMENT).as_bytes()
     assert f"\r\nList-Unsubscribe: <{UNSUBSCRIBE}>\r\n".encode() in raw
     assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in raw
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        (None, "Unsubscribe"),
+        ("en-GB", "Unsubscribe"),
+        ("fr", "Unsubscribe"),
+        ("de-AT", "Abmelden"),
+        ("ES", "Cancelar la suscripción"),
+    ],
+)
+def test_the_footer_speaks_the_recipients_language_where_the_page_to_unsubscribe_does(
+    locale: str | None, words: str
+) -> None:
+    made = letter(unsubscribe=UNSUBSCRIBE, locale=locale)
+    assert made.text.endswith(f"\n1 Main Street, Springfield\n{words}: {UNSUBSCRIBE}")
+    assert f"Springfield<br>{words}: <a href=" in made.html
+    raw = mime(made, "<1@academy.example>", MOMENT).as_bytes()
+    assert f"\r\nList-Unsubscribe: <{UNSUBSCRIBE}>\r\n".encode() in raw

@@ -217,3 +217,16 @@ def test_a_listing_goes_page_by_page_newest_first_with_filters_and_outcomes(conn
     for wrong in ({"limit": 0}, {"limit": 201}, {"status": "done"}, {"action_type": "fax"}, {"cursor": "x"}):
         with pytest.raises(Invalid):
             records.listing(conn, **wrong)
+
+
+def test_whom_a_letters_footer_is_written_for_is_frozen_with_its_words(conn: Connection, now: datetime) -> None:
+    conn.execute(sa.insert(users).values(id="u1", locale="de-AT"))
+    seen = made(conn, now)
+    conn.execute(sa.update(users).values(locale="es"))
+    edited = approvals.edit(conn, seen.id, actor="anna", now=now, words=Words("Hallo", "Hallo"))
+    approvals.approve(conn, seen.id, actor="bea", now=now, seen=Seen(2, edited.content_hash))
+    row = conn.execute(sa.select(actions.c.payload, actions.c.approved_hash)).one()
+    assert content.of_letter(bytes(row.payload)) == (None, "de-AT")
+    assert content.content_hash(bytes(row.payload)) == row.approved_hash == edited.content_hash
+    direct = made(conn, now, action_type="dm", subject=None)
+    assert b"locale" not in approvals.payload(direct)

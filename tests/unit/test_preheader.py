@@ -75,7 +75,7 @@ def test_it_is_part_of_what_is_hashed_approved_and_frozen(conn: Connection, now:
         approvals.approve(conn, ada.id, actor="bea", now=now, seen=Seen(1, ada.content_hash))
     payload, approved_hash = frozen(conn, ada)
     assert content.content_hash(payload) == approved_hash == ada.content_hash
-    assert content.preheader_of(payload) == "Ada: 8 days"
+    assert content.of_letter(payload) == ("Ada: 8 days", "en")
 
 
 def test_who_saw_another_one_cannot_approve_and_both_are_kept(conn: Connection, now: datetime) -> None:

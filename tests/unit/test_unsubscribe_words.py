@@ -6,7 +6,7 @@ from string import Formatter
 
 import pytest
 
-from oracle_api.unsubscribe_words import ENGLISH, GERMAN, SPANISH, Saying, Words, words_for
+from oracle_lib.execute.unsubscribe_words import ENGLISH, GERMAN, SPANISH, Saying, Words, words_for
 
 
 def names(text: str) -> set[str]:

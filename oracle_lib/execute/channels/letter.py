@@ -21,6 +21,7 @@ from email.utils import format_datetime
 from html import escape
 from textwrap import shorten
 
+from oracle_lib.execute import unsubscribe_words
 from oracle_lib.execute.channels.protocol import Message, Refused, Tracking
 from oracle_lib.execute.reply_addresses import ReplyAddresses
 
@@ -100,7 +101,7 @@ def compose(message: Message, sender: Sender) -> Letter | Refused:
     hidden = one_line(message.preheader or "")[:MAX_PREHEADER].rstrip()
     headers: Mapping[str, str] = {}
     if message.unsubscribe is not None:
-        text = f"{text.rstrip()}\n\n{_footer(sender, message.unsubscribe)}"
+        text = f"{text.rstrip()}\n\n{_footer(sender, message.unsubscribe, message.locale)}"
         headers = _one_click(message.unsubscribe)
     shown = hidden or shorten(text, _FIRST_WORDS, placeholder="...")
     reply_to = sender.replies.of(message.action_id) if sender.replies else None
@@ -145,8 +146,9 @@ def mime(letter: Letter, message_id: str, date: datetime) -> EmailMessage:
     return made
 
 
-def _footer(sender: Sender, unsubscribe: str) -> str:
-    return f"{_no_controls(sender.postal_address).strip()}\nUnsubscribe: {unsubscribe}"
+def _footer(sender: Sender, unsubscribe: str, locale: str | None) -> str:
+    words = unsubscribe_words.words_for(locale)
+    return f"{_no_controls(sender.postal_address).strip()}\n{words.leads_here}: {unsubscribe}"
 
 
 def _one_click(unsubscribe: str) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ class Message:
     `to` is the user's e-mail address as it stands when the message is sent, None: there is none, or none is needed.
     `unsubscribe` is the address behind which they say that they want no more; None: it is not marketing, or no e-mail.
     `tracking` is what its HTML carries so that opens and clicks are known; None: it is not tracked. `preheader` is what
-    mailboxes show beside an e-mail's subject; None: its first words.
+    mailboxes show beside an e-mail's subject; None: its first words. `locale` is whom its footer is written for.
     """
 
     action_id: UUID
@@ -35,6 +35,7 @@ class Message:
     unsubscribe: str | None = None
     tracking: Tracking | None = None
     preheader: str | None = None
+    locale: str | None = None
 
 
 @dataclass(frozen=True)

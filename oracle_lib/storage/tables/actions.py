@@ -45,6 +45,8 @@ actions = sa.Table(
     sa.Column("content", sa.Text, nullable=False),
     # What mailboxes show beside an e-mail's subject; none: the first words of the content.
     sa.Column("preheader", sa.Text),
+    # The user's own when it was proposed, which an e-mail's footer is written for.
+    sa.Column("locale", sa.Text),
     # The community of a post, the team of an alert.
     sa.Column("address", sa.Text),
     sa.Column("metadata", Json),

@@ -1,4 +1,4 @@
-"""What the page to unsubscribe says, in each language that it is there in.
+"""What the page to unsubscribe and the footer of letters say, in each language that they are there in.
 
 Another language is another `Words` in `_BY_TAG`. `{topic}` is what the e-mail was about, `{until}` a day.
 """
@@ -18,7 +18,7 @@ class Saying:
 
 @dataclass(frozen=True)
 class Words:
-    """All that the page says in one language; `asks` is what it says while nothing was asked for."""
+    """All that both say in one language; `asks` is what the page says while nothing was asked for."""
 
     language: str
     asks: Saying
@@ -34,6 +34,8 @@ class Words:
     want_fewer: str
     pause: str
     resume: str
+    # What stands before the link in a letter.
+    leads_here: str
     # How a day is written, with `{day}`, `{month}` and `{year}`.
     date: str
     months: tuple[str, ...]
@@ -63,6 +65,7 @@ ENGLISH = Words(
     want_fewer="One a week at most",
     pause="Pause for 30 days",
     resume="Get these e-mails again",
+    leads_here="Unsubscribe",
     date="{day} {month} {year}",
     months=(
         "January",
@@ -101,6 +104,7 @@ GERMAN = Words(
     want_fewer="Höchstens eine pro Woche",
     pause="30 Tage Pause",
     resume="Diese E-Mails wieder bekommen",
+    leads_here="Abmelden",
     date="{day}. {month} {year}",
     months=(
         "Januar",
@@ -137,6 +141,7 @@ SPANISH = Words(
     want_fewer="Uno por semana como máximo",
     pause="Pausa de 30 días",
     resume="Volver a recibir estos correos",
+    leads_here="Cancelar la suscripción",
     date="{day} de {month} de {year}",
     months=(
         "enero",
@@ -156,7 +161,7 @@ SPANISH = Words(
 _BY_TAG = {words.language: words for words in (ENGLISH, GERMAN, SPANISH)}
 
 
-def words_for(locale: str | None, accepted: str) -> Words:
+def words_for(locale: str | None, accepted: str = "") -> Words:
     """Return the words in the language of the user's profile, else the best of an `Accept-Language`, else English."""
     tags = [locale or "", *_by_preference(accepted)]
     return next((_BY_TAG[main] for tag in tags if (main := tag.split("-")[0].lower()) in _BY_TAG), ENGLISH)
