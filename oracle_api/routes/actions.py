@@ -125,7 +125,7 @@ def move(
     answer: MoveIn,
 ) -> ActionOut:
     """Approve or reject an action, take an approval back, cancel it, or say that it was done by hand."""
-    plan = answers.plan(conn, _answer(answer, settings), actor=_actor(caller), now=now)
+    plan = answers.plan(conn, _answer(answer, settings), [action_id], actor=_actor(caller), now=now)
     moved = moves.make_one(conn, action_id, _seen(answer), plan, actor=_actor(caller), now=now)
     return ActionOut.model_validate(moved)
 
@@ -139,7 +139,8 @@ def move_many(
     answer: AnswersIn,
 ) -> AnswersOut:
     """Give many actions one answer: each that may moves, whatever becomes of the others."""
-    plan = answers.plan(conn, _answer(answer, settings), actor=_actor(caller), now=now)
+    ids = [item.id for item in answer.items]
+    plan = answers.plan(conn, _answer(answer, settings), ids, actor=_actor(caller), now=now)
     return _moved(conn, now, caller, answer.items, plan)
 
 

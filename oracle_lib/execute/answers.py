@@ -1,8 +1,10 @@
 """What people answer to actions, one or many at once, in the words of the wire."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
+from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -24,11 +26,11 @@ class Answer:
     undo: timedelta = timedelta(0)
 
 
-def plan(conn: Connection, answer: Answer, *, actor: str, now: datetime) -> Plan:
-    """Return what the answer makes of an action. Raises `Invalid` for a reason that is none."""
+def plan(conn: Connection, answer: Answer, ids: Collection[UUID], *, actor: str, now: datetime) -> Plan:
+    """Return what the answer makes of each of these actions. Raises `Invalid` for a reason that is none."""
     match answer.status:
         case "approved":
-            return approvals.approval(conn, actor, now, answer.undo)
+            return approvals.approval(conn, ids, actor, now, answer.undo)
         case "rejected":
             return approvals.rejection(answer.reason)
         case "cancelled":

@@ -13,6 +13,7 @@ refuses every other edge, whoever asks. Whoever comes too late gets `Conflict` w
 the bytes that will be sent. Guarantee G5: `tests/guarantees/test_g5_*.py`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -119,16 +120,18 @@ def approve(
 
     It does not expire before its expiry has run once more.
     """
-    return make_one(conn, action_id, seen, approval(conn, actor, now, undo), actor=actor, now=now)
+    return make_one(conn, action_id, seen, approval(conn, [action_id], actor, now, undo), actor=actor, now=now)
 
 
-def approval(conn: Connection, actor: str, now: datetime, undo: timedelta = timedelta(0)) -> Plan:
-    """Return what approving makes of an action."""
+def approval(
+    conn: Connection, ids: Collection[UUID], actor: str, now: datetime, undo: timedelta = timedelta(0)
+) -> Plan:
+    """Return what approving makes of each of these actions."""
+    best = best_time.moments(conn, ids, now)
 
     def plan(standing: Action) -> Move:
         must_be(standing, ("pending",), "approved")
-        best = sa.select(best_time.next_moment(now)).where(actions.c.id == standing.id)
-        scheduled_at = standing.scheduled_at or (conn.scalar(best) if standing.rule_id else None)
+        scheduled_at = standing.scheduled_at or best.get(standing.id)
         waits = None
         if standing.expires_at is not None:
             due = max(now, scheduled_at or now)

@@ -253,7 +253,7 @@ class Moves(RuleBasedStateMachine):
     def among_others(self, status: str) -> None:
         nobody = UUID(int=0)
         legal = {"approved": ("pending",), "rejected": ("pending",), "pending": () if self.tried else ("approved",)}
-        plan = answers.plan(self.conn, Answer(status), actor="a", now=NOW)  # type: ignore[arg-type]
+        plan = answers.plan(self.conn, Answer(status), [self.id], actor="a", now=NOW)  # type: ignore[arg-type]
 
         def call() -> None:
             made = moves.make(self.conn, {nobody: Seen(), self.id: Seen()}, plan, actor="a", now=NOW)

@@ -35,7 +35,7 @@ def test_each_of_many_moves_or_says_why_not_whatever_becomes_of_the_others(conn:
     approvals.edit(conn, edited.id, actor="bea", now=now, words=Words("Hello"))
     nobody = UUID(int=0)
     asked = {one.id: Seen(one.version, one.content_hash) for one in (edited, fresh, answered)} | {nobody: UNSEEN}
-    plan = answers.plan(conn, Answer("approved"), actor="cem", now=now)
+    plan = answers.plan(conn, Answer("approved"), list(asked), actor="cem", now=now)
     made = moves.make(conn, asked, plan, actor="cem", now=now)
     assert list(made) == list(asked)
     moved = made[fresh.id]
@@ -54,7 +54,9 @@ def test_every_one_of_many_has_its_history_and_audit_row_and_its_own_frozen_word
 ) -> None:
     shown = proposed(conn, now, 5)
     asked = {one.id: Seen(content_hash=one.content_hash) for one in shown[:4]} | {shown[4].id: UNSEEN}
-    moves.make(conn, asked, answers.plan(conn, Answer("approved"), actor="cem", now=now), actor="cem", now=now)
+    moves.make(
+        conn, asked, answers.plan(conn, Answer("approved"), list(asked), actor="cem", now=now), actor="cem", now=now
+    )
     changes = sa.select(action_changes.c.action_id, action_changes.c.shown_hash).where(
         action_changes.c.verb == "approved"
     )
@@ -81,7 +83,7 @@ def test_two_that_answer_the_same_actions_in_opposite_orders_never_block_each_ot
             barrier.wait()
             try:
                 with store.transaction() as conn:
-                    plan = answers.plan(conn, Answer(status), actor="anna", now=now)
+                    plan = answers.plan(conn, Answer(status), order, actor="anna", now=now)
                     made = moves.make(conn, dict.fromkeys(order, UNSEEN), plan, actor="anna", now=now)
                 moved.append(sum(isinstance(one, records.Action) for one in made.values()))
             except BaseException as error:  # noqa: BLE001
