@@ -21,6 +21,7 @@ from oracle_api.limits import BodyLimit
 from oracle_api.panel import pages
 from oracle_api.routes import (
     action_groups,
+    action_selections,
     actions,
     ceo_report,
     channels,
@@ -75,6 +76,7 @@ _KEYED: tuple[APIRouter, ...] = (
     segments.router,
     models.router,
     action_groups.router,
+    action_selections.router,
     actions.router,
     execute.router,
     channels.router,

@@ -33,7 +33,7 @@ from oracle_api.schemas.actions import (
     VersionsOut,
     WordsIn,
 )
-from oracle_api.schemas.words import Id, Limit
+from oracle_api.schemas.words import EngagementLevel, Id, Limit
 from oracle_lib.access import Caller
 from oracle_lib.decide.definition import Words
 from oracle_lib.errors import Conflict, Invalid, OracleError
@@ -41,7 +41,7 @@ from oracle_lib.execute import answers, approvals, messages, moves, records, ver
 from oracle_lib.execute.answers import Answer
 from oracle_lib.execute.approvals import Draft, Settlement
 from oracle_lib.execute.moves import Plan, Seen
-from oracle_lib.execute.records import Action
+from oracle_lib.execute.records import Action, Filter
 from oracle_lib.settings import Settings
 from oracle_lib.storage.tables import ACTION_STATUSES, ACTION_TYPES
 from oracle_lib.tell import lineage
@@ -56,11 +56,15 @@ def page(
     status: Annotated[Literal[ACTION_STATUSES] | None, Query()] = None,  # type: ignore[valid-type]
     user_id: Annotated[Id | None, Query(alias="userId")] = None,
     action_type: Annotated[Literal[ACTION_TYPES] | None, Query(alias="actionType")] = None,  # type: ignore[valid-type]
+    rule_id: Annotated[UUID | None, Query(alias="ruleId")] = None,
+    message_class: Annotated[Literal["marketing", "transactional"] | None, Query(alias="messageClass")] = None,
+    engagement_level: Annotated[EngagementLevel | None, Query(alias="engagementLevel")] = None,
     limit: Annotated[Limit, Query()] = 50,
     cursor: Annotated[Id | None, Query()] = None,
 ) -> ActionsOut:
     """Return a page of actions, newest first."""
-    found = records.listing(conn, status=status, user_id=user_id, action_type=action_type, limit=limit, cursor=cursor)
+    which = Filter(status, user_id, action_type, rule_id, message_class, engagement_level)
+    found = records.listing(conn, which, limit=limit, cursor=cursor)
     return ActionsOut.model_validate(found)
 
 

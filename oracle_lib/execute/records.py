@@ -6,12 +6,20 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.errors import Invalid, NotFound
 from oracle_lib.execute import tracked_letters
-from oracle_lib.storage.tables import ACTION_STATUSES, ACTION_TYPES, actions, outcomes, rule_versions, webhook_inbox
+from oracle_lib.storage.tables import (
+    ACTION_STATUSES,
+    ACTION_TYPES,
+    actions,
+    outcomes,
+    rule_versions,
+    segments,
+    webhook_inbox,
+)
 
 MAX_PAGE = 200
 
@@ -77,6 +85,21 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Filter:
+    """Which actions are meant: all that is named holds of them. `engagement_level` is what their user's is now."""
+
+    status: str | None = None
+    user_id: str | None = None
+    action_type: str | None = None
+    rule_id: UUID | None = None
+    message_class: str | None = None
+    engagement_level: str | None = None
+
+
+EVERYTHING = Filter()
+
+
+@dataclass(frozen=True)
 class Page:
     """Some actions, the newest first; `next_cursor` asks for the page after them, None at the end."""
 
@@ -135,29 +158,29 @@ def hold(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Action]:
     return {row.id: _action(row) for row in conn.execute(held)}
 
 
-def listing(
-    conn: Connection,
-    *,
-    status: str | None = None,
-    user_id: str | None = None,
-    action_type: str | None = None,
-    limit: int = 50,
-    cursor: str | None = None,
-) -> Page:
+def listing(conn: Connection, which: Filter = EVERYTHING, *, limit: int = 50, cursor: str | None = None) -> Page:
     """Return actions, the newest first, `limit` (1-200) a page. Raises `Invalid` for a filter nothing can match."""
     if not 1 <= limit <= MAX_PAGE:
         raise Invalid(f"`limit` must lie between 1 and {MAX_PAGE}.", field="limit", code="out_of_range")
-    query = _ACTIONS.order_by(actions.c.id.desc()).limit(limit + 1)
-    if status is not None:
-        query = query.where(actions.c.status == _one_of("status", status, ACTION_STATUSES))
-    if action_type is not None:
-        query = query.where(actions.c.action_type == _one_of("actionType", action_type, ACTION_TYPES))
-    if user_id is not None:
-        query = query.where(actions.c.user_id == user_id)
+    query = _ACTIONS.where(*matching(which)).order_by(actions.c.id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(actions.c.id < _cursor(cursor))
     found = [_action(row) for row in conn.execute(query)]
     return Page(found[:limit], str(found[limit - 1].id) if len(found) > limit else None)
+
+
+def matching(which: Filter) -> list[ColumnElement[bool]]:
+    """Say which actions are meant. Raises `Invalid` for a word that nothing can match."""
+    if which.status is not None:
+        _one_of("status", which.status, ACTION_STATUSES)
+    if which.action_type is not None:
+        _one_of("actionType", which.action_type, ACTION_TYPES)
+    named = ("status", "user_id", "action_type", "rule_id", "message_class")
+    asked = [actions.c[name] == wanted for name in named if (wanted := getattr(which, name)) is not None]
+    if which.engagement_level is not None:
+        level = segments.c.engagement_level == which.engagement_level
+        asked.append(sa.exists().where(segments.c.user_id == actions.c.user_id, level))
+    return asked
 
 
 def wire_state(action: Action) -> dict[str, object]:
@@ -190,10 +213,9 @@ def _action(row: sa.Row) -> Action:
     return Action(**values, outcome=Outcome(**known))
 
 
-def _one_of(name: str, value: str, words: tuple[str, ...]) -> str:
+def _one_of(name: str, value: str, words: tuple[str, ...]) -> None:
     if value not in words:
         raise Invalid(f"`{name}` must be one of {', '.join(words)}.", field=name, code="unknown_word")
-    return value
 
 
 def _cursor(text: str) -> UUID:

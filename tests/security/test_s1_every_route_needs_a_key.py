@@ -64,6 +64,8 @@ MATRIX = {
     ("GET", "/api/oracle/actions/{action_id}/versions"): "actions:read",
     ("GET", "/api/oracle/actions/{action_id}/preview"): "actions:read",
     ("GET", "/api/oracle/actions/groups"): "actions:read",
+    ("GET", "/api/oracle/actions/selection"): "actions:read",
+    ("POST", "/api/oracle/actions/selection/answer"): "actions:approve",
     ("POST", "/api/oracle/actions/group-edits"): "actions:approve",
     ("PUT", "/api/oracle/actions/{action_id}/words"): "actions:approve",
     ("POST", "/api/oracle/execute"): "actions:approve",

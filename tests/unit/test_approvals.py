@@ -14,6 +14,7 @@ from oracle_lib.decide.definition import Words
 from oracle_lib.errors import Conflict, Invalid, NotFound
 from oracle_lib.execute import approvals, policies, records
 from oracle_lib.execute.approvals import Draft, Seen, Settled, Settlement
+from oracle_lib.execute.records import Filter
 from oracle_lib.storage.tables import action_changes, actions, audit_log, outcomes, users
 
 NOBODY = UUID(int=0)
@@ -212,9 +213,12 @@ def test_a_listing_goes_page_by_page_newest_first_with_filters_and_outcomes(conn
     assert [one.id for one in [*first.actions, *rest.actions]] == [other, *reversed(ids)]
     assert rest.next_cursor is None
     assert first.actions[1].outcome == records.Outcome(opened=True)
-    assert [one.id for one in records.listing(conn, status="approved").actions] == [ids[0]]
-    assert [one.id for one in records.listing(conn, user_id="u2", action_type="dm").actions] == [other]
-    for wrong in ({"limit": 0}, {"limit": 201}, {"status": "done"}, {"action_type": "fax"}, {"cursor": "x"}):
+    assert [one.id for one in records.listing(conn, Filter(status="approved")).actions] == [ids[0]]
+    assert [one.id for one in records.listing(conn, Filter(user_id="u2", action_type="dm")).actions] == [other]
+    for wrong in (Filter(status="done"), Filter(action_type="fax")):
+        with pytest.raises(Invalid):
+            records.listing(conn, wrong)
+    for wrong in ({"limit": 0}, {"limit": 201}, {"cursor": "x"}):
         with pytest.raises(Invalid):
             records.listing(conn, **wrong)
 
