@@ -45,7 +45,7 @@ async def from_sendgrid(request: Request, body: Body, settings: Config, now: Now
     return inbox.split(body)
 
 
-async def from_inbound_parse(request: Request, body: Body, settings: Config) -> Inbound:
+def from_inbound_parse(request: Request, body: Body, settings: Config) -> Inbound:
     """Return the letter that SendGrid posts. Raises `NotFound` where that is not set up, and `Unknown`."""
     if settings.sendgrid_inbound_password is None or not settings.reply_address:
         raise NotFound("Answers are not taken: ORACLE_SENDGRID_INBOUND_PASSWORD or ORACLE_REPLY_ADDRESS is not set.")

@@ -37,20 +37,20 @@ class Preferences:
 
 
 @dataclass(frozen=True)
-class Changes:
-    """What is to be different on a channel; what is None stays. `paused`: a pause is to last until then, or to end."""
-
-    unsubscribed: bool | None = None
-    paused: "Pause | None" = None
-    fewer: bool | None = None
-    refused_topics: frozenset[str] | None = None
-
-
-@dataclass(frozen=True)
 class Pause:
     """A pause that lasts until then; None: none."""
 
     until: datetime | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is to be different on a channel; what is None stays. `paused`: a pause is to last until then, or to end."""
+
+    unsubscribed: bool | None = None
+    paused: Pause | None = None
+    fewer: bool | None = None
+    refused_topics: frozenset[str] | None = None
 
 
 def of(conn: Connection, user_id: str, now: datetime) -> dict[str, Preferences]:

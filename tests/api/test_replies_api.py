@@ -213,6 +213,22 @@ def test_what_is_no_form_at_all_changes_nothing(store: Store, door: httpx.Client
     assert kept(store) == []
 
 
+def test_what_somebody_attached_speaks_for_nobody(store: Store, door: httpx.Client, sent: UUID) -> None:
+    inner = (
+        b'--b\r\nContent-Disposition: form-data; name="envelope"\r\n\r\n'
+        + json.dumps({"to": [ADDRESSES.of(sent)], "from": "ada@example.org"}).encode()
+    )
+    deep = b"".join(b"--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n" % (n, n + 1) for n in range(3000))
+    for attached, kind in (
+        (inner + b"\r\n--b--", "multipart/form-data; boundary=b"),
+        (deep, "multipart/mixed; boundary=b0"),
+    ):
+        headers = (None, b"To: x@y.z\nMessage-ID: <1@x>")
+        answer = door.post(INBOUND, files={"headers": headers, "attachment1": ("a", attached, kind)})
+        assert (answer.status_code, answer.json()) == (200, {"kept": 0})
+    assert kept(store) == []
+
+
 def test_a_letter_with_a_large_picture_is_an_answer_and_one_without_end_is_refused(
     store: Store, door: httpx.Client, sent: UUID
 ) -> None:

@@ -42,7 +42,7 @@ class ReceivedLetters:
             found = msgspec.json.decode(reply.body, type=_Letter).headers
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        return {name.lower(): text if isinstance(text, str) else " ".join(text) for name, text in found.items()}
+        return {name.lower(): text if isinstance(text, str) else " ".join(text) for name, text in found.items()} or None
 
     def __enter__(self) -> "ReceivedLetters":
         """Return itself."""

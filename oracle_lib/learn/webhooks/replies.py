@@ -117,8 +117,7 @@ def look_up(store: Store, headers: Headers, now: datetime) -> int:
 
 def by_sendgrid(content_type: str, body: bytes) -> Inbound:
     """Return the letter that SendGrid's Inbound Parse posted as a form, parsed or raw."""
-    form = message_from_bytes(b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n" + body)
-    fields = {name: _text(part) for part in form.walk() if (name := part.get_param("name", header=_DISPOSITION))}
+    fields = _fields(content_type, body)
     # With "POST the raw, full MIME message" the whole letter stands in `email`.
     letter = message_from_string(fields.get("headers") or fields.get("email") or "")
     names = {name.lower(): str(value) for name, value in letter.items()}
@@ -179,6 +178,20 @@ class _Event(msgspec.Struct):
 class _Envelope(msgspec.Struct):
     to: list[str] = []
     sender: str | None = msgspec.field(default=None, name="from")
+
+
+def _fields(content_type: str, body: bytes) -> dict[str, str]:
+    """Return a form's texts by name: those of its own parts, not of what somebody attached."""
+    try:
+        form = message_from_bytes(b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n" + body)
+    except RecursionError:
+        return {}
+    parts = form.get_payload()
+    if not isinstance(parts, list):
+        return {}
+    return {
+        str(part.get_param("name", header=_DISPOSITION)): _text(part) for part in parts if isinstance(part, Message)
+    }
 
 
 def _envelope(text: str) -> _Envelope:
