@@ -1,24 +1,64 @@
 """Which users a rule may fire for on which of `run_days`: whoever something has happened to that could be its cause.
 
-A cause is fresh for two days, so most users have none on most days, and only of the others is the state of the past
-worked out. Nobody is missed: `firing.py` then says who had a cause indeed.
+A cause is fresh for two days, so most users have none on most days. Who has one still lacks what the conditions need,
+if that is an event of the last days and there is none. Only of the others is the state of the past worked out. Nobody
+is missed: `firing.py` then says who had a cause indeed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement
 
 from oracle_lib.decide import firing
-from oracle_lib.decide.conditions import ACTIVITY, DaysSince, Followed
+from oracle_lib.decide.conditions import ACTIVITY, All, Condition, DaysSince, EventCount, Followed, Leaf
 from oracle_lib.decide.definition import Definition
 from oracle_lib.decide.past_days import PastDay, run_days
+from oracle_lib.observe import catalogue
 from oracle_lib.storage.tables import segment_changes, user_day_events, user_days
 from oracle_lib.storage.tables.activity import EVENT_KINDS
 
+# How many past days are few enough to be looked through for each day that is asked about.
+A_GLANCE = 7
 
-def pairs(rule: Definition, days: Sequence[PastDay]) -> sa.Select | sa.CompoundSelect:
-    """Return (user_id, as_of) of those for whom a rule may have a cause; `days` are those of `run_days`."""
+
+def pairs(rule: Definition, days: Sequence[PastDay]) -> sa.Select:
+    """Return (user_id, as_of) of those for whom a rule may fire; `days` are those of `run_days`."""
+    may = _caused(rule, days).subquery()
+    on_days = may.join(run_days, run_days.c.as_of == may.c.as_of)
+    lately = [_lately(may.c.user_id, *asked) for asked in sorted(set(needed(rule.conditions).values()))]
+    # They are made distinct last, when few may be left.
+    return sa.select(may.c.user_id, may.c.as_of).select_from(on_days).where(*lately).distinct()
+
+
+def needed(condition: Condition) -> Mapping[Leaf, tuple[str, int]]:
+    """Return the leaves without which a condition never holds, where each asks for an event at most so many days ago.
+
+    `pairs` are asked all of them.
+    """
+    match condition:
+        case All(parts):
+            return {leaf: asked for part in parts for leaf, asked in needed(part).items()}
+        case DaysSince(event, "<" | "<=" | "=", ago) if ago <= A_GLANCE:
+            return {condition: (event, ago)}
+        case EventCount(event, int(within), ">=" | "=", count) if within <= A_GLANCE and count > 0:
+            return {condition: (event, within - 1)}
+    return {}
+
+
+def _lately(user_id: ColumnElement[str], event: str, ago: int) -> ColumnElement[bool]:
+    """Say whether a user did an event up to `ago` days before a day of `run_days`, or on it before its moment."""
+    did = _days_of(event)
+    day = did.selected_columns.day
+    first, last = _ends()
+    then = [day >= first - ago, day <= last, day >= run_days.c.as_of - ago, day <= run_days.c.as_of]
+    if event == ACTIVITY or event in catalogue.ACTED:
+        # Of other events it is not kept when on a day they came: on the asked day itself a few users too many count.
+        then.append(sa.or_(day <= run_days.c.whole, user_days.c.first_acted_at < run_days.c.now))
+    return did.where(did.selected_columns.user_id == user_id, *then).correlate(run_days, user_id.table).exists()
+
+
+def _caused(rule: Definition, days: Sequence[PastDay]) -> sa.Select | sa.CompoundSelect:
     match rule.trigger:
         case "event_based":
             return _by_event(sorted(rule.fires_on))
@@ -31,14 +71,14 @@ def pairs(rule: Definition, days: Sequence[PastDay]) -> sa.Select | sa.CompoundS
 def _by_event(names: list[str]) -> sa.Select:
     did = sa.union_all(*(_days_of(name) for name in names)).subquery()
     fresh = sa.and_(did.c.day > run_days.c.fresh_from, did.c.day <= run_days.c.as_of)
-    return sa.select(did.c.user_id, run_days.c.as_of).join(run_days, fresh).distinct()
+    return sa.select(did.c.user_id, run_days.c.as_of).join(run_days, fresh)
 
 
 def _by_segment(moved: list[str]) -> sa.Select:
     change = segment_changes.c
     fresh = sa.or_(run_days.c.standing, change.changed_at > run_days.c.fresh_after)
     known = sa.and_(change.changed_at <= run_days.c.written, fresh)
-    return sa.select(change.user_id, run_days.c.as_of).join(run_days, known).where(change.field.in_(moved)).distinct()
+    return sa.select(change.user_id, run_days.c.as_of).join(run_days, known).where(change.field.in_(moved))
 
 
 def _by_time(rule: Definition, days: Sequence[PastDay]) -> sa.CompoundSelect:
@@ -52,36 +92,45 @@ def _by_time(rule: Definition, days: Sequence[PastDay]) -> sa.CompoundSelect:
     began = did.subquery()
     if isinstance(anchor, Followed):
         return _unfollowed(anchor, began)
-    assert isinstance(anchor, DaysSince)  # noqa: S101
     following = sa.func.lead(began.c.day).over(partition_by=began.c.user_id, order_by=began.c.day)
-    every = sa.select(began.c.user_id, began.c.day, following.label("following")).subquery()
-    lasting = sa.or_(every.c.following.is_(None), every.c.following >= every.c.day + after)
-    silence = sa.select(every).where(lasting).cte("silence")
-    crossed = silence.c.day + after
+    every = sa.select(began.c.user_id, (began.c.day + after).label("crossed"), following.label("following")).subquery()
+    lasting = sa.or_(every.c.following.is_(None), every.c.following >= every.c.crossed)
     # On the day that ends it, it may have lasted still when rules were asked.
-    still = sa.or_(silence.c.following.is_(None), run_days.c.as_of <= silence.c.following)
-    return _fresh(silence, crossed, still)
+    return _fresh(sa.select(every.c.user_id, every.c.crossed, every.c.following.label("until")).where(lasting))
 
 
 def _unfollowed(anchor: Followed, began: sa.Subquery) -> sa.CompoundSelect:
     then = _days_of(anchor.then).subquery()
     in_time = then.c.day < began.c.day + anchor.within_days
     came = sa.exists().where(then.c.user_id == began.c.user_id, then.c.day >= began.c.day, in_time)
-    unfollowed = sa.select(began).where(sa.not_(came)).cte("unfollowed")
-    crossed = unfollowed.c.day + anchor.within_days
-    return _fresh(unfollowed, crossed, run_days.c.as_of < unfollowed.c.day + anchor.in_last_days)
+    crossed = (began.c.day + anchor.within_days).label("crossed")
+    until = (began.c.day + anchor.in_last_days - 1).label("until")
+    return _fresh(sa.select(began.c.user_id, crossed, until).where(sa.not_(came)))
 
 
-def _fresh(began: sa.CTE, crossed: ColumnElement, still: ColumnElement[bool]) -> sa.CompoundSelect:
-    """Return those asked on the days from the crossing on while it is fresh, and on standing days on any later one."""
+def _fresh(silences: sa.Select) -> sa.CompoundSelect:
+    """Return those asked on the days from the crossing on while it is fresh, and on standing days on any later one.
+
+    `silences` have a user_id, the day `crossed`, and the last day `until` which each counts, None if it lasts.
+    """
+    first, last = _ends()
+    every = silences.subquery()
+    lasting = sa.or_(every.c.until.is_(None), every.c.until >= first)
+    began = sa.select(every).where(every.c.crossed <= last, lasting).cte("silence")
     after = sa.func.generate_series(0, firing.FRESH.days).table_valued("n", name="after").render_derived()
-    earliest = sa.select(sa.func.min(run_days.c.fresh_from)).scalar_subquery()
-    latest = sa.select(sa.func.max(run_days.c.as_of)).scalar_subquery()
-    soon = sa.and_(run_days.c.as_of == crossed + after.c.n, crossed >= earliest, crossed <= latest, still)
-    ever = sa.and_(run_days.c.standing, run_days.c.as_of >= crossed, still)
+    still = sa.or_(began.c.until.is_(None), run_days.c.as_of <= began.c.until)
+    soon = sa.and_(run_days.c.as_of == began.c.crossed + after.c.n, still)
+    ever = sa.and_(run_days.c.standing, run_days.c.as_of >= began.c.crossed, still)
     pair = sa.select(began.c.user_id, run_days.c.as_of)
     freshly = pair.select_from(began.join(after, sa.true()).join(run_days, soon))
-    return sa.union(freshly, pair.select_from(began.join(run_days, ever)))
+    freshly = freshly.where(began.c.crossed >= first - firing.FRESH.days)
+    return sa.union_all(freshly, pair.select_from(began.join(run_days, ever)))
+
+
+def _ends() -> tuple[sa.ScalarSelect, sa.ScalarSelect]:
+    """Return the first and the last of `run_days`."""
+    first, last = sa.func.min(run_days.c.as_of), sa.func.max(run_days.c.as_of)
+    return sa.select(first).correlate(None).scalar_subquery(), sa.select(last).correlate(None).scalar_subquery()
 
 
 def _days_of(event: str) -> sa.Select:

@@ -32,8 +32,6 @@ from oracle_lib.settings import Settings
 from oracle_lib.storage.publish import compiled, scanning, scratch_table
 from oracle_lib.storage.tables import events
 
-# How many past days are few enough to be asked about before anything else.
-_A_GLANCE = 7
 _HOLDS, _MATCHED, _LIKELY, _HOLDERS = "holds", "past_matched", "past_likely", "past_holders"
 
 # The temporary table of one run over past days; a user has at most one cause a day.
@@ -55,7 +53,8 @@ def fire(conn: Connection, rule: Definition, days: Sequence[PastDay], *, setting
     What is cheap to know of a past day is asked first, and the rest only of those for whom that holds.
     """
     past_days.keep(conn, days)
-    as_of_state.ask(conn, may_fire.pairs(rule, days))
+    with scanning(conn):
+        as_of_state.ask(conn, may_fire.pairs(rule, days))
     as_of_state.count_early(conn, _passive(Layout.of({_HOLDS: rule.conditions})))
     for part in _cheaper(rule.conditions):
         _match(conn, rule, part, settings=settings)
@@ -92,7 +91,7 @@ def _cheaper(condition: Condition) -> list[Condition]:
     found = [condition]
     for known in (_kept, _at_a_glance):
         part = _whatever_else(condition, known)
-        if part is not None and part != found[0]:
+        if part is not None and part != found[0] and not set(leaves(part)) <= may_fire.needed(condition).keys():
             found.insert(0, part)
     return found[:-1]
 
@@ -119,7 +118,7 @@ def _at_a_glance(leaf: Leaf) -> bool:
     """Say whether a leaf asks for a level that is kept, or for what happened within the last days."""
     match leaf:
         case DaysSince(op="<" | "<=" | "=", value=within) | EventCount(within_days=int(within)):
-            return within <= _A_GLANCE
+            return within <= may_fire.A_GLANCE
         case SegmentIs():
             return _kept(leaf)
         case _:

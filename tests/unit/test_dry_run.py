@@ -60,6 +60,25 @@ RULES: Mapping[str, tuple[str, object]] = {
             ]
         },
     ),
+    "still comes by": (
+        "time_based",
+        {
+            "all": [
+                {"days_since": {"event": "lesson_complete", "op": ">=", "value": 3}},
+                {"days_since": {"event": "activity", "op": "<", "value": 3}},
+                {"any": [{"days_since": {"event": "login", "op": "<=", "value": 7}}, {"tag": "vip"}]},
+            ]
+        },
+    ),
+    "watches, finishes nothing": (
+        "time_based",
+        {
+            "all": [
+                {"days_since": {"event": "lesson_complete", "op": ">=", "value": 3}},
+                {"event": "video_watched", "within_days": 7},
+            ]
+        },
+    ),
     "no video": ("time_based", {"days_since": {"event": "video_watched", "op": ">=", "value": 9}}),
     "silent on plan pro": ("time_based", {"all": [SILENT, {"trait": "plan", "op": "=", "value": "pro"}]}),
     "silent or pro": ("time_based", {"any": [DORMANT, {"trait": "plan", "op": "=", "value": "pro"}]}),
@@ -102,6 +121,8 @@ SAID: Mapping[str, Mapping[str, object]] = {
     "silent": {"priority": 3, "topic": "coming back"},
     "unfinished": {"maxPerUser": 1, "priority": 8},
     "no video": {"cooldown": 24 * 10, "messageClass": "transactional"},
+    "still comes by": {"messageClass": "transactional"},
+    "watches, finishes nothing": {"messageClass": "transactional"},
     "again and again": {"cooldown": 72, "priority": 9},
     "likely to leave": {"cooldown": 0},
 }
