@@ -75,22 +75,27 @@ def _wide(layout: Layout, as_of: date, users: ibis.Table | None) -> ibis.Table:
         held = tags.filter(tags.tag.isin(list(layout.tags)))
         flags = {column: (held.tag == ibis.literal(tag)).any() for tag, column in layout.tags.items()}
         known.append(held.group_by("user_id").aggregate(**flags))
-    wide = _joined(wide, known)
     counted = (*layout.counts.values(), *layout.sums.values(), *layout.messages.values())
-    zero = {column: wide[column].fill_null(0) for column in counted}
-    false = {column: wide[column].fill_null(ibis.literal(value=False)) for column in layout.tags.values()}
-    wide = wide.mutate(**zero, **false)
+    absent = {**dict.fromkeys(counted, 0), **dict.fromkeys(layout.tags.values(), False)}
+    wide = _joined(wide, known, absent)
     return _with_progress(wide, layout) if layout.courses else wide
 
 
-def _joined(wide: ibis.Table, known: Sequence[ibis.Table]) -> ibis.Table:
-    """Join by user in one chain: a selection after each join would write every column again, joins times columns."""
+def _joined(wide: ibis.Table, known: Sequence[ibis.Table], absent: Mapping[str, object]) -> ibis.Table:
+    """Join by user in one chain: a selection after each join would write every column again, joins times columns.
+
+    `absent` says what stands in a column where a user has nothing; in others it is unknown.
+    """
     columns = list(wide.columns)
     for number, table in enumerate(known):
         key = f"user_of_{number}"
         columns += [name for name in table.columns if name != "user_id"]
         wide = wide.left_join(table.rename({key: "user_id"}), [("user_id", key)])
-    return wide.select(*columns)
+    return wide.select(**{name: _or_else(wide[name], absent.get(name)) for name in columns})
+
+
+def _or_else(column: ibis.Value, absent: object) -> ibis.Value:
+    return column if absent is None else column.fill_null(ibis.literal(absent))
 
 
 def _history(layout: Layout, as_of: date, users: ibis.Table | None) -> list[ibis.Table]:
@@ -122,6 +127,9 @@ def _compile(condition: Condition, wide: ibis.Table, layout: Layout, as_of: date
             return reduce(or_, [_compile(part, wide, layout, as_of) for part in parts])
         case Not(part):
             return ~_compile(part, wide, layout, as_of)
+        case EventCount() | EventSum() | MessageCount() | HasTag() | Changed() | Followed():
+            # Never unknown.
+            return _leaf(condition, wide, layout, as_of)
         case _:
             return _leaf(condition, wide, layout, as_of).fill_null(ibis.literal(value=False))
 

@@ -31,10 +31,10 @@ def reach(conn: Connection, condition: Condition, as_of: date) -> Reach:
     parts = conditions.nodes(condition)
     columns = {f"node_{number}": part for number, (_, part) in enumerate(parts)}
     judged = matching.judged(columns, as_of)
-    counts = judged.aggregate(users=judged.count(), **{name: judged[name].sum() for name in columns})
+    counts = judged.aggregate(users=judged.count(), **{name: judged.count(where=judged[name]) for name in columns})
     with scanning(conn):
         row = run(conn, compiled(counts)).mappings().one()
     return Reach(
         users=row["users"],
-        nodes=tuple(NodeReach(place, int(row[column] or 0)) for column, (place, _) in zip(columns, parts, strict=True)),
+        nodes=tuple(NodeReach(place, row[column]) for column, (place, _) in zip(columns, parts, strict=True)),
     )

@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.decide.conditions import Condition, leaves, parse, wire
+from oracle_lib.decide.conditions import Condition, leaves, nodes, parse, wire
 from oracle_lib.decide.matching import matches
+from oracle_lib.decide.reach import reach
 from oracle_lib.errors import Invalid
 from oracle_lib.storage import tables
 from oracle_lib.storage.embedded import EmbeddedServer
@@ -211,6 +212,14 @@ def test_a_scan_narrowed_to_some_users_picks_the_same_of_them(academy: Academy) 
     here = _picked(run(academy.conn, compiled(rows)).all(), list(asked))
     for name, condition in asked.items():
         assert here[name] == {one for one in academy.plain.holders(condition) if one.endswith("7")}, condition
+
+
+def test_every_part_of_a_tree_is_counted_as_plain_python_picks_it(academy: Academy) -> None:
+    for tree in trees(10, seed=5):
+        counted = reach(academy.conn, tree, TODAY)
+        assert counted.users == USERS
+        expected = [(place, len(academy.plain.holders(part))) for place, part in nodes(tree)]
+        assert [(one.place, one.users) for one in counted.nodes] == expected
 
 
 PARTS = (
