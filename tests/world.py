@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import NAMESPACE_OID, uuid5
 
 import sqlalchemy as sa
@@ -70,6 +70,11 @@ def events(count: int, *, users: int, until: datetime, days: int, seed: int) -> 
         yield event(
             f"u{user}", name, at, messageId=f"{seed}-{number}", sessionId=f"s{rnd.randrange(3)}", metadata=facts
         )
+
+
+def day_of(body: bytes) -> date:
+    """The UTC day on which an event of `event` happened."""
+    return datetime.fromisoformat(json.loads(body)["timestamp"]).astimezone(UTC).date()
 
 
 def post(conn: Connection, bodies: Sequence[bytes], received_at: datetime, door: Door = DOOR) -> int:

@@ -16,8 +16,7 @@ from oracle_lib.analyze.classifier import segment_expr
 from oracle_lib.analyze.features import state_expr
 from oracle_lib.clock import DAY
 from oracle_lib.observe.activity import (
-    activity_expr,
-    progress_expr,
+    standing_expr,
     user_day_events_expr,
     user_days_expr,
     user_lessons_expr,
@@ -91,9 +90,8 @@ def _windows(conn: Connection) -> dict[str, int]:
     if as_of is None:
         return {}
     day = OneDay(as_of)
-    windows = activity_expr(day).left_join(progress_expr(day), "user_id").drop("user_id_right", "as_of_right")
     return {
-        "activity": _different(conn, activity, windows.drop("as_of"), ("user_id",)),
+        "activity": _different(conn, activity, standing_expr(day).drop("as_of"), ("user_id",)),
         "habits": _different(conn, habits, habits_expr(day).drop("as_of"), ("user_id",)),
     }
 

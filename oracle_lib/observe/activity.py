@@ -1,8 +1,9 @@
 """Counts per user and day, and sliding windows over them: incremental, and equal to a full rebuild, row for row.
 
-`rollup` counts exactly the (user, day) pairs that are dirty. `refresh` works the windows out again for users whose days
-changed, and takes the days that have left a window since the last time off those of all others. A window of n days is
-`as_of` and the n - 1 days before it. Test: `tests/unit/test_incremental_equals_rebuild.py`.
+`rollup` counts exactly the (user, day) pairs that are dirty. `refresh` works the windows out again for users of whom a
+day changed that stood already; to those of all others it adds the days that are new, and takes off the days that have
+left a window since the last time. A window of n days is `as_of` and the n - 1 days before it.
+Test: `tests/unit/test_incremental_equals_rebuild.py`.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,12 +16,12 @@ from sqlalchemy import Connection
 
 from oracle_lib.clock import DAY, start_of
 from oracle_lib.observe import catalogue
-from oracle_lib.observe.habits import habits_expr
-from oracle_lib.observe.moments import DISTANCES, Moments, OneDay
+from oracle_lib.observe.habits import grown_habits_expr, habits_expr
+from oracle_lib.observe.moments import Moments, OneDay, keep_turns, turn
 from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
 from oracle_lib.storage.publish import Published, Scope, overwrite, publish, scratch_table
-from oracle_lib.storage.relations import relation
+from oracle_lib.storage.relations import relation, scratch
 from oracle_lib.storage.tables import (
     WINDOWS,
     activity,
@@ -31,11 +32,12 @@ from oracle_lib.storage.tables import (
     user_days,
     user_lessons,
 )
-from oracle_lib.storage.tables.activity import EVENT_KINDS, HOURS, LIFETIME_COUNTS
+from oracle_lib.storage.tables.activity import EVENT_KINDS, LIFETIME_COUNTS, PROGRESS
 
 _JOINED = timedelta(days=7)
 _READ = ("user_id", "event", "session_id", "created_at", "seconds", "amount", "course_id", "lesson_id")
 _PAIR = ("user_id", "day")
+_AGAIN, _LEARNED = "counted_again", "learned"
 
 
 @dataclass(frozen=True)
@@ -69,29 +71,25 @@ def rollup(conn: Connection) -> RollupReport:
 def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> ActivityReport:
     """Bring `activity` and `habits` to the end of `as_of` and queue the users it touched for the classifier.
 
-    `everyone` works all users out from `user_days`: the full rebuild, which gives the same rows. Progress and habits do
-    not move with time, so they are worked out only for users whose days or profile changed.
+    `everyone` works all users out from `user_days`: the full rebuild, which gives the same rows. Otherwise that is done
+    for users of whom a day changed that stood already; for all others what stands is moved on.
     """
     lock(conn, activity.name)
-    work = queue.take_users(conn, "activity")
+    work = again = queue.take_users(conn, "activity")
     before = queue.stands_for(conn, "activity")
     if everyone or before is None or before > as_of:
-        work = queue.EVERYONE
-    moved = Published(0, 0, 0, 0)
+        work = again = queue.EVERYONE
+    moved = counted = ActivityReport(as_of, users=0, written=0)
     if before is not None and before < as_of and work != queue.EVERYONE:
-        queue.add_moved(conn, _users_between(before, as_of))
-        moved = overwrite(conn, activity, moved_expr(before, as_of, work.users), key=("user_id",))
-    windows = activity_expr(OneDay(as_of), work.users).drop("as_of")
-    done = publish(conn, activity, windows, key=("user_id",), scope=work.scope)
-    courses = progress_expr(OneDay(as_of), work.users).drop("as_of")
-    progressed = overwrite(conn, activity, courses, key=("user_id",))
-    habit = habits_expr(OneDay(as_of), work.users).drop("as_of")
-    formed = publish(conn, habits, habit, key=("user_id",), scope=work.scope)
+        scratch_table(conn, _AGAIN, _again(before, as_of))
+        again = queue.Work(_AGAIN)
+        moved = _move(conn, before, as_of)
+    if not queue.is_nobody(conn, again):
+        counted = _count_again(conn, as_of, again)
     queue.set_stands_for(conn, "activity", as_of, work)
     # A new day moves everybody's distance from what they last did.
     queue.hand_on(conn, "segments", work if before == as_of else queue.EVERYONE)
-    written = sum(one.written for one in (moved, done, progressed, formed))
-    return ActivityReport(as_of=as_of, users=moved.seen + done.seen, written=written)
+    return ActivityReport(as_of, moved.users + counted.users, moved.written + counted.written)
 
 
 def user_days_expr(first: date, end: date, pairs: ibis.Table | None = None) -> ibis.Table:
@@ -112,7 +110,6 @@ def user_days_expr(first: date, end: date, pairs: ibis.Table | None = None) -> i
         first_acted_at=fine.first_at.min(where=acted),
         last_acted_at=fine.last_at.max(where=acted),
         **{kind: _int(fine.n.sum(where=fine.event == kind)) for kind in EVENT_KINDS},
-        **{name: _int(fine.n.sum(where=acted & (fine.hour == hour))) for hour, name in enumerate(HOURS)},
     )
 
 
@@ -131,7 +128,7 @@ def user_lessons_expr(first: date, end: date, pairs: ibis.Table | None = None) -
 
 
 def activity_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Table:
-    """Return the rows of `activity` as they stood at the end of each moment, with it in `as_of`.
+    """Return the rows of `activity` but for progress, as they stood at the end of each moment, with it in `as_of`.
 
     For `users` (user_id) or everybody. The same expression serves the current table, past days, and training rows.
     """
@@ -139,82 +136,117 @@ def activity_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Tab
     if users is not None:
         d = d.semi_join(users, "user_id")
     d = moments.attach(d, "day")
-    acted = d.acted > 0
-    windows = _windows(d, lambda days: d.day > moments.before(d, days))
     return d.group_by("as_of", "user_id").aggregate(
-        first_seen_on=d.day.min(),
-        first_active_on=d.day.min(where=acted),
-        last_active_on=d.day.max(where=acted),
-        last_active_at=d.last_acted_at.max(),
-        last_lesson_on=d.day.max(where=d.lesson_complete > 0),
-        last_course_complete_on=d.day.max(where=d.course_complete > 0),
-        revenue=_money(d.revenue.sum()),
-        refunds=_money(d.refunds.sum()),
-        **{f"{name}_total": _int(d[name].sum()) for name in LIFETIME_COUNTS},
-        **windows,
+        **_of_all_days(d),
+        **_windows(d, lambda measure, days: measure.sum(where=d.day > moments.before(d, days))),
     )
 
 
-def moved_expr(before: date, as_of: date, changed: ibis.Table | None) -> ibis.Table:
-    """Return the windows at `as_of` of users for whom a day has left one since `before`, and nothing else happened.
+def standing_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Table:
+    """Return the rows of `activity` with progress: `activity_expr` and, where there is one, `progress_expr`."""
+    rows, progress = activity_expr(moments, users), progress_expr(moments, users)
+    return rows.left_join(progress, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
 
-    Out of `activity` as it stands for `before`, less the days that left: only those are read. Users in `changed`
-    (user_id) are left out. Everything else in a row is of all days, and does not move with time.
+
+def moved_expr(as_of: date, turns: ibis.Table, left_out: ibis.Table) -> ibis.Table:
+    """Return the rows of `activity` at `as_of` of users with a day in `turns` (see `moments.keep_turns`).
+
+    Out of the rows that stand, with the new days added and those that left a window taken off: only these days are
+    read. The rows of users in `left_out` (user_id) do not stand. Needs the table of `_learned_expr`.
     """
-    d = relation(user_days)
-
-    def left(days: int) -> ibis.Value:
-        return _between(d.day, before - timedelta(days=days), as_of - timedelta(days=days))
-
-    d = d.filter(ibis.or_(*map(left, DISTANCES)))
-    if changed is not None:
-        d = d.anti_join(changed, "user_id")
-    gone = d.group_by("user_id").aggregate(**_windows(d, left))
-    stands = relation(activity).join(gone, "user_id", rname="gone_{name}")
-    windows = [name for name in gone.columns if name != "user_id"]
-    return stands.select("user_id", **{name: stands[name] - stands[f"gone_{name}"] for name in windows})
+    d = relation(user_days).join(turns, "day").anti_join(left_out, "user_id")
+    windows = _windows(d, lambda measure, days: (measure * d[turn(days)]).sum())
+    changes = d.group_by("user_id").aggregate(**_of_all_days(d, d.is_new), **windows)
+    rows = relation(activity).join(changes, "user_id", rname="more_{name}")
+    learned = scratch(_LEARNED, {"as_of": "date", "user_id": "string", "course_id": "string"})
+    progress = _far(OneDay(as_of).attach(relation(user_lessons), "day"), learned).drop("as_of")
+    rows = rows.left_join(progress, "user_id", rname="new_{name}")
+    moved = {name: _moved(rows, name) for name in changes.columns if name != "user_id"}
+    return rows.select("user_id", **moved, **{name: _newer(rows, name) for name in PROGRESS})
 
 
-def _windows(d: ibis.Table, inside: Callable[[int], ibis.Value]) -> dict[str, ibis.Value]:
-    """Return the sum of each measure over each of its windows; `inside` says which rows one of so many days has."""
+def _learned_expr(before: date, as_of: date) -> ibis.Table:
+    """Return the course of the newest lesson of users who completed one since `before`: it is among the new ones."""
+    d, done = relation(user_days), relation(user_lessons)
+    days = d.filter(_between(d.day, before, as_of) & (d.lesson_complete > 0)).select("user_id", "day")
+    return _newest_course(OneDay(as_of).attach(done.semi_join(days, list(_PAIR))))
+
+
+def _moved(rows: ibis.Table, name: str) -> ibis.Value:
+    """Return what a column of `activity` becomes with what the days between say of it; they are after all others."""
+    stands, more = rows[name], rows[f"more_{name}"]
+    if name.startswith("first_"):
+        return stands.fill_null(more)
+    return more.fill_null(stands) if name.startswith("last_") else stands + more
+
+
+def _newer(rows: ibis.Table, name: str) -> ibis.Value:
+    return ibis.cases((rows.new_course_id.notnull(), rows[f"new_{name}"]), else_=rows[name])
+
+
+def _of_all_days(d: ibis.Table, counted: ibis.Value | None = None) -> dict[str, ibis.Value]:
+    """Return what a row of `activity` says of all days, in no window: of the days that are `counted`."""
+
+    def where(condition: ibis.Value) -> ibis.Value:
+        return condition if counted is None else counted & condition
+
+    return {
+        "first_seen_on": d.day.min(where=counted),
+        "first_active_on": d.day.min(where=where(d.acted > 0)),
+        "last_active_on": d.day.max(where=where(d.acted > 0)),
+        "last_active_at": d.last_acted_at.max(where=counted),
+        "last_lesson_on": d.day.max(where=where(d.lesson_complete > 0)),
+        "last_course_complete_on": d.day.max(where=where(d.course_complete > 0)),
+        "revenue": _money(d.revenue.sum(where=counted)),
+        "refunds": _money(d.refunds.sum(where=counted)),
+        **{f"{name}_total": _int(d[name].sum(where=counted)) for name in LIFETIME_COUNTS},
+    }
+
+
+def _windows(d: ibis.Table, summed: Callable[[ibis.Value, int], ibis.Value]) -> dict[str, ibis.Value]:
+    """Return each measure in each of its windows; `summed` gives the sum of a measure over one of so many days."""
     measures = {
         "active_days": (d.acted > 0).cast("int32"),
         "community": d.community_post + d.community_comment,
         **{name: d[name] for name in WINDOWS if name in d.columns},
     }
-    return {
-        f"{name}_{days}d": _int(measures[name].sum(where=inside(days)))
-        for name, kept in WINDOWS.items()
-        for days in kept
-    }
+    return {f"{name}_{days}d": _int(summed(measures[name], days)) for name, kept in WINDOWS.items() for days in kept}
 
 
 def progress_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Table:
-    """Return, per moment and user of `activity_expr`, how far they are in the course of their newest completed lesson.
+    """Return, per moment and user who completed a lesson of a course, how far they are in that of the newest one.
 
-    `course_id`, `lessons_done` and `lessons_in_course` are empty for a user who completed none.
+    `lessons_in_course` is empty without the course in the catalogue.
     """
-    d, done = relation(user_days), relation(user_lessons)
-    done = done.filter(done.course_id != "")
+    done = relation(user_lessons)
     if users is not None:
-        d, done = d.semi_join(users, "user_id"), done.semi_join(users, "user_id")
-    seen = moments.attach(d, "day").select("as_of", "user_id").distinct()
-    done = moments.attach(done, "day").select("as_of", "user_id", "day", "course_id", "lesson_id")
-    catalogue_ = relation(lessons)
-    known = done.left_join(catalogue_, [done.course_id == catalogue_.course_id, done.lesson_id == catalogue_.id])
-    per_course = known.group_by("as_of", "user_id", "course_id").aggregate(
-        newest=known.day.max(),
-        # Only lessons of the catalogue: progress is a share of it.
-        lessons_done=_int(known.lesson_id.nunique(where=known.id.notnull())),
-    )
+        done = done.semi_join(users, "user_id")
+    done = moments.attach(done, "day")
+    return _far(done, _newest_course(done))
+
+
+def _newest_course(done: ibis.Table) -> ibis.Table:
+    """Return the course of the newest lesson per moment and user of `done`; of several on a day, the first by name."""
+    done = done.filter(done.course_id != "")
+    per_course = done.group_by("as_of", "user_id", "course_id").aggregate(newest=done.day.max())
     newest_first = [per_course.newest.desc(), per_course.course_id.asc()]
     place = ibis.row_number().over(group_by=["as_of", "user_id"], order_by=newest_first)
     latest = per_course.mutate(place=place)
-    latest = latest.filter(latest.place == 0)
+    return latest.filter(latest.place == 0).select("as_of", "user_id", "course_id")
+
+
+def _far(done: ibis.Table, courses: ibis.Table) -> ibis.Table:
+    """Return how far users are in one of `courses` each, by the lessons in `done` that are of the catalogue."""
+    catalogue_ = relation(lessons)
+    listed = courses.semi_join(catalogue_, "course_id")
+    there = done.semi_join(listed, ["as_of", "user_id", "course_id"])
+    known = there.left_join(catalogue_, [there.course_id == catalogue_.course_id, there.lesson_id == catalogue_.id])
+    lessons_done = known.lesson_id.nunique(where=known.id.notnull())
+    counted = known.group_by("as_of", "user_id").aggregate(lessons_done=lessons_done)
     sizes = catalogue_.group_by("course_id").aggregate(lessons_in_course=_int(catalogue_.count()))
-    courses = latest.left_join(sizes, "course_id")
-    courses = courses.select("as_of", "user_id", "course_id", "lessons_done", "lessons_in_course")
-    return seen.left_join(courses, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
+    far = courses.left_join(counted, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
+    far = far.left_join(sizes, "course_id")
+    return far.select("as_of", "user_id", "course_id", "lessons_in_course", lessons_done=_int(far.lessons_done))
 
 
 def _rollup_window(conn: Connection, first: date, end: date) -> int:
@@ -239,9 +271,9 @@ def _events(first: date, end: date, pairs: ibis.Table | None) -> ibis.Table:
 
 
 def _counted_fine(e: ibis.Table) -> ibis.Table:
-    """Count by event, hour and session first: the wide sums that follow then see far fewer rows."""
-    keys = {"hour": e.created_at.hour(), "by_user": e.event.isin(catalogue.ACTED)}
-    return e.group_by("user_id", "day", "event", "session_id", **keys).aggregate(
+    """Count by event and session first: the wide sums that follow then see far fewer rows."""
+    by_user = e.event.isin(catalogue.ACTED)
+    return e.group_by("user_id", "day", "event", "session_id", by_user=by_user).aggregate(
         n=e.count(),
         seconds=e.seconds.sum(),
         amount=e.amount.sum(),
@@ -251,10 +283,31 @@ def _counted_fine(e: ibis.Table) -> ibis.Table:
     )
 
 
-def _users_between(before: date, as_of: date) -> ibis.Table:
-    """Return users with a day that had been ahead at `before` and is not at `as_of`."""
-    d = relation(user_days)
-    return d.filter((d.day > before) & (d.day <= as_of)).select("user_id").distinct()
+def _again(before: date, as_of: date) -> ibis.Table:
+    """Return users whose row does not stand for `before`: an older day of theirs changed, or they have none."""
+    w, d = queue.work_users(), relation(user_days)
+    changed = w.filter(w.since.isnull() | (w.since <= before)).select("user_id")
+    unseen = d.filter(_between(d.day, before, as_of)).anti_join(relation(activity), "user_id").select("user_id")
+    return changed.union(unseen, distinct=True)
+
+
+def _move(conn: Connection, before: date, as_of: date) -> ActivityReport:
+    """Move the rows of all but those in `_AGAIN` from `before` to `as_of`."""
+    left_out = scratch(_AGAIN, {"user_id": "string"})
+    scratch_table(conn, _LEARNED, _learned_expr(before, as_of))
+    moved = moved_expr(as_of, keep_turns(conn, before, as_of), left_out)
+    done = overwrite(conn, activity, moved, key=("user_id",))
+    grown = overwrite(conn, habits, grown_habits_expr(OneDay(as_of), before, left_out), key=("user_id",))
+    return ActivityReport(as_of, users=done.seen, written=done.written + grown.written)
+
+
+def _count_again(conn: Connection, as_of: date, work: queue.Work) -> ActivityReport:
+    """Work the rows of the users in `work` out from all of their days."""
+    standing = standing_expr(OneDay(as_of), work.users).drop("as_of")
+    done = publish(conn, activity, standing, key=("user_id",), scope=work.scope)
+    habit = habits_expr(OneDay(as_of), work.users).drop("as_of")
+    formed = publish(conn, habits, habit, key=("user_id",), scope=work.scope)
+    return ActivityReport(as_of, users=done.seen, written=done.written + formed.written)
 
 
 def _between(day: ibis.Value, after: date, until: date) -> ibis.Value:

@@ -1,12 +1,13 @@
 """What a user's days say of their habits: when they come, on which channel they answer, in which form they learn.
 
 Counts over all kept days. They do not move with time, so they are worked out only for users whose days or profile
-changed. A vote for a part of the day is a day's first own act, on the user's own clock: acts of one day are not
-independent. A zone's distance from UTC is its mean over the year, so that summer time changes nothing that was counted.
+changed; new days are added to them. A vote for a part of the day is a day's first own act, on the user's own clock:
+acts of one day are not independent. A zone's distance from UTC is its mean over the year, so that summer time changes
+nothing that was counted.
 """
 
 from collections import defaultdict
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -16,7 +17,8 @@ from oracle_lib.observe import catalogue
 from oracle_lib.observe.day_parts import DAY_PARTS
 from oracle_lib.observe.moments import Moments
 from oracle_lib.storage.relations import relation
-from oracle_lib.storage.tables import user_day_events, user_days, users
+from oracle_lib.storage.tables import habits, user_day_events, user_days, users
+from oracle_lib.storage.tables.activity import HABITS
 
 _DAY_MINUTES = 24 * 60
 
@@ -26,6 +28,22 @@ def habits_expr(moments: Moments, only: ibis.Table | None = None) -> ibis.Table:
     d, other = relation(user_days), relation(user_day_events)
     if only is not None:
         d, other = d.semi_join(only, "user_id"), other.semi_join(only, "user_id")
+    return _counted(moments, d, other)
+
+
+def grown_habits_expr(moments: Moments, before: date, left_out: ibis.Table) -> ibis.Table:
+    """Return the rows of `habits` of users with a day after `before`: what stands for it, and these days added.
+
+    The rows of users in `left_out` (user_id) do not stand for `before`.
+    """
+    d, other = relation(user_days), relation(user_day_events)
+    d, other = d.filter(d.day > before).anti_join(left_out, "user_id"), other.filter(other.day > before)
+    both = relation(habits).join(_counted(moments, d, other), "user_id", rname="more_{name}")
+    return both.select("user_id", **{name: both[name] + both[f"more_{name}"] for name in HABITS})
+
+
+def _counted(moments: Moments, d: ibis.Table, other: ibis.Table) -> ibis.Table:
+    """Return the habits of users in `d`, rows of `user_days`; `other` are such of `user_day_events`."""
     d = moments.attach(d, "day").left_join(_clocks(), "user_id")
     clock = (d.first_acted_at.epoch_seconds() // 60 + d.away) % _DAY_MINUTES
     kept = d.group_by("as_of", "user_id").aggregate(

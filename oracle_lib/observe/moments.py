@@ -18,7 +18,7 @@ from oracle_lib.storage.relations import scratch
 
 # Every distance in days that a window may have.
 DISTANCES = (1, 7, 14, 21, 28, 30, 90)
-_TABLE, _OF_USERS = "moments", "moments_of_users"
+_TABLE, _OF_USERS, _TURNS = "moments", "moments_of_users", "turns"
 
 
 class Moments(Protocol):
@@ -95,6 +95,38 @@ def keep(conn: Connection, days: Iterable[date]) -> Moments:
     )
     run(conn, f"ANALYZE {_TABLE}")
     return ManyDays()
+
+
+def keep_turns(conn: Connection, before: date, as_of: date) -> ibis.Table:
+    """Return the days that turn to count, or leave a window, as the moment moves from `before` to a later `as_of`.
+
+    `is_new` says which had not come by `before`; `turn(days)` names the column that is 1 where the window of so many
+    days gains the day, -1 where it loses it. Kept in a temporary table until the transaction ends or the next call.
+    """
+    days = [before + timedelta(days=n) for n in range(-max(DISTANCES), (as_of - before).days + 1)]
+    turns = [
+        {"day": day, "is_new": day > before} | {turn(long): _turn(day, before, as_of, long) for long in DISTANCES}
+        for day in days
+    ]
+    columns = {"day": "date", "is_new": "boolean", **{turn(long): "int" for long in DISTANCES}}
+    run(conn, f"DROP TABLE IF EXISTS {_TURNS}")
+    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    run(conn, f"CREATE TEMPORARY TABLE {_TURNS} ({listed}) ON COMMIT DROP")
+    kept = [row for row in turns if row["is_new"] or any(row[turn(long)] for long in DISTANCES)]
+    conn.execute(sa.insert(sa.table(_TURNS, *map(sa.column, columns))), kept)
+    run(conn, f"ANALYZE {_TURNS}")
+    return scratch(_TURNS, {**columns, **{turn(long): "int32" for long in DISTANCES}})
+
+
+def _turn(day: date, before: date, as_of: date, days: int) -> int:
+    """Return 1 for a day that a window of so many days gains from `before` to `as_of`, -1 for one that it loses."""
+    counted, counts = (end - timedelta(days=days) < day <= end for end in (before, as_of))
+    return int(counts) - int(counted)
+
+
+def turn(days: int) -> str:
+    """Return the column of `keep_turns` for the window of so many days."""
+    return f"turn_{days}"
 
 
 def _before(days: int) -> str:

@@ -16,7 +16,7 @@ import ibis
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.storage.publish import Causes, Scope, compiled, run
+from oracle_lib.storage.publish import Causes, Scope, run
 from oracle_lib.storage.relations import scratch
 
 Stage = Literal["activity", "segments", "predictions", "rules"]
@@ -68,11 +68,12 @@ def take_users(conn: Connection, stage: Stage) -> Work:
     Also where everybody waits: it then holds those of whom something new is known.
     """
     run(conn, f"DROP TABLE IF EXISTS {WORK_USERS}")
-    run(conn, f"CREATE TEMPORARY TABLE {WORK_USERS} (user_id text, cause text) ON COMMIT DROP")
+    run(conn, f"CREATE TEMPORARY TABLE {WORK_USERS} (user_id text, cause text, since date) ON COMMIT DROP")
     everyone = conn.scalar(
         sa.text(
-            "WITH taken AS (DELETE FROM dirty_users WHERE stage = :stage RETURNING user_id, cause), named AS"
-            " (INSERT INTO work_users SELECT user_id, min(cause) FROM taken WHERE user_id IS NOT NULL GROUP BY user_id)"
+            "WITH taken AS (DELETE FROM dirty_users WHERE stage = :stage RETURNING user_id, cause, since), named AS"
+            " (INSERT INTO work_users SELECT user_id, min(cause), CASE WHEN count(*) = count(since) THEN min(since) END"
+            " FROM taken WHERE user_id IS NOT NULL GROUP BY user_id)"
             " SELECT bool_or(user_id IS NULL) FROM taken"
         ),
         {"stage": stage},
@@ -81,11 +82,9 @@ def take_users(conn: Connection, stage: Stage) -> Work:
     return EVERYONE if everyone else Work(WORK_USERS)
 
 
-def add_moved(conn: Connection, users: ibis.Table) -> None:
-    """Add users (user_id) for whom only time has passed to the work that was taken."""
-    fresh = f"({compiled(users)}) EXCEPT SELECT user_id FROM {WORK_USERS}"
-    run(conn, f"INSERT INTO {WORK_USERS} SELECT user_id, 'time' FROM ({fresh}) AS moved (user_id)")
-    run(conn, f"ANALYZE {WORK_USERS}")
+def is_nobody(conn: Connection, work: Work) -> bool:
+    """Say whether there is nobody to work out."""
+    return work.table is not None and not conn.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {work.table})"))
 
 
 def hand_on(conn: Connection, stage: Stage, work: Work) -> None:
@@ -96,15 +95,13 @@ def hand_on(conn: Connection, stage: Stage, work: Work) -> None:
     if work == EVERYONE:
         add_everyone(conn, stage)
     if work != EVERYONE or stage != "rules":
-        named = f"SELECT '{stage}', user_id, cause FROM {WORK_USERS}"
-        news_only = " WHERE cause <> 'time'" if work == EVERYONE else ""
-        run(conn, f"INSERT INTO dirty_users (stage, user_id, cause) {named}{news_only}")
+        run(conn, f"INSERT INTO dirty_users (stage, user_id, cause) SELECT '{stage}', user_id, cause FROM {WORK_USERS}")
 
 
 def hand_on_days(conn: Connection, stage: Stage) -> None:
-    """Queue the users of `WORK_DAYS` for the next stage."""
-    users = f"SELECT DISTINCT '{stage}', user_id, 'events' FROM {WORK_DAYS}"
-    run(conn, f"INSERT INTO dirty_users (stage, user_id, cause) {users}")
+    """Queue the users of `WORK_DAYS` for the next stage, each with the first of their days."""
+    users = f"SELECT '{stage}', user_id, 'events', min(day) FROM {WORK_DAYS} GROUP BY user_id"
+    run(conn, f"INSERT INTO dirty_users (stage, user_id, cause, since) {users}")
 
 
 def add_everyone(conn: Connection, stage: Stage) -> None:
@@ -118,6 +115,11 @@ def causes(conn: Connection, stage: Stage, as_of: date, *, otherwise: str) -> Ca
     `otherwise`: what else makes a stage work everybody out.
     """
     return Causes(WORK_USERS, otherwise if stands_for(conn, stage) == as_of else "time")
+
+
+def work_users() -> ibis.Table:
+    """Return the relation of `WORK_USERS`: whom `take_users` took, and the first of their days that changed, if so."""
+    return scratch(WORK_USERS, {"user_id": "string", "cause": "string", "since": "date"})
 
 
 def work_days() -> ibis.Table:

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from oracle_lib.observe import activity
 from oracle_lib.storage import queue, tables
@@ -56,6 +57,42 @@ def test_days_without_a_run_leave_no_trace(store: Store, seed: int, skipped_days
         world.run_stages(conn, later, everyone=True)
         assert world.state(conn) == incremental
         conn.rollback()
+
+
+@given(seed=st.integers(0, 10**6), gaps=st.lists(st.integers(1, 40), min_size=2, max_size=3))
+@settings(max_examples=40 if FULL else 3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_days_that_come_one_by_one_give_what_a_rebuild_gives(store: Store, seed: int, gaps: list[int]) -> None:
+    """Each run finds new days, a few late events, a few ahead of the day it stands for, and users never seen."""
+    rnd = random.Random(seed)
+    bodies = list(world.events(500, users=25, until=NOW, days=120, seed=seed))
+    stands_for = [NOW.date() - timedelta(days=sum(gaps[n:])) for n in range(len(gaps) + 1)]
+    with store.engine.connect() as conn:
+        put_catalogue(conn)
+        for as_of in stands_for:
+            come = [body for body in bodies if (world.day_of(body) <= as_of) ^ (rnd.random() < 0.03)]
+            bodies = [body for body in bodies if body not in come]
+            world.post(conn, come, NOW)
+            activity.rollup(conn)
+            activity.refresh(conn, as_of)
+            assert activity.refresh(conn, as_of, everyone=True).written == 0
+        conn.rollback()
+
+
+def put_catalogue(conn: Connection) -> None:
+    """List two of the courses that the events are of, and most of their lessons."""
+    conn.execute(sa.insert(tables.courses), [{"id": f"c{n}", "title": f"Course {n}"} for n in range(2)])
+    listed = [{"course_id": f"c{n % 2}", "id": f"l{n // 2}", "title": "x", "position": n} for n in range(18)]
+    conn.execute(sa.insert(tables.lessons), listed)
+
+
+def test_only_users_of_whom_an_older_day_changed_are_worked_out_again(conn: Connection) -> None:
+    world.post(conn, [world.event(user, "login", NOW - timedelta(days=3)) for user in ("new", "late", "silent")], NOW)
+    world.run_stages(conn, NOW.date() - timedelta(days=1))
+    world.post(conn, [world.event(user, "login", NOW) for user in ("new", "late", "unseen")], NOW)
+    world.post(conn, [world.event("late", "quiz_pass", NOW - timedelta(days=2))], NOW)
+    world.run_stages(conn, NOW.date())
+    again = set(conn.execute(sa.text("SELECT user_id FROM counted_again")).scalars())
+    assert again == {"late", "unseen"}
 
 
 def test_a_late_event_changes_exactly_the_day_it_touches(store: Store, now: datetime) -> None:

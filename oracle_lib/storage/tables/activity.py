@@ -38,7 +38,6 @@ EVENT_KINDS = (
     "referral_shared",
     "support_ticket",
 )
-HOURS = tuple(f"h{hour:02d}" for hour in range(24))
 
 # The ends of the last four weeks: with an active day more in a window than in the one before, the week between had one.
 WEEK_ENDS = (7, 14, 21, 28)
@@ -66,6 +65,7 @@ LIFETIME_COUNTS = (
     "upgrade",
     "unpriced",
 )
+PROGRESS = ("course_id", "lessons_done", "lessons_in_course")
 
 
 def _count(name: str) -> sa.Column:
@@ -87,7 +87,6 @@ user_days = sa.Table(
     moment("first_acted_at", nullable=True),
     moment("last_acted_at", nullable=True),
     *(_count(kind) for kind in EVENT_KINDS),
-    *(_count(hour) for hour in HOURS),
     sa.Index("ix_user_days_day", "day"),
     postgresql_with=ROOM_FOR_SOME,
 )
@@ -150,7 +149,7 @@ activity = sa.Table(
     sa.Column("refunds", Money, nullable=False, server_default="0"),
     *(_count(f"{kind}_total") for kind in LIFETIME_COUNTS),
     *(_count(f"{measure}_{days}d") for measure, windows in WINDOWS.items() for days in windows),
-    # The course with the newest completed lesson, and how far the user is in it.
+    # The course with the newest completed lesson, and how far the user is in it: PROGRESS.
     sa.Column("course_id", sa.Text),
     sa.Column("lessons_done", sa.Integer),
     sa.Column("lessons_in_course", sa.Integer),

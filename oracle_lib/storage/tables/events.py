@@ -60,6 +60,8 @@ dirty_users = sa.Table(
     sa.Column("user_id", sa.Text),
     # Why: events, profile, course, or time alone.
     sa.Column("cause", sa.Text, nullable=False, server_default="events"),
+    # For `activity`: the first of their days that changed. Empty: something else did, all of their days count again.
+    sa.Column("since", sa.Date),
     sa.Index("ix_dirty_users_stage", "stage"),
 )
 
