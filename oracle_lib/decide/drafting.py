@@ -18,7 +18,7 @@ from oracle_lib.decide.rules_engine import Rule
 from oracle_lib.errors import Invalid
 from oracle_lib.storage.tables import activity, courses, segments, skips, users
 
-_AT_ONCE = 5000
+_AT_ONCE = 2000
 _INSERT = sa.text(
     "INSERT INTO actions (rule_id, rule_version, user_id, cause, action_type, priority, message_class, topic, template,"
     " subject, content, preheader, locale, language, address, content_hash, triggered_by, trigger_data, experiment_id,"
@@ -68,7 +68,7 @@ def write(
 
 
 def drafts(conn: Connection, chosen: Sequence[Rule], as_of: date) -> Iterator[Drafts]:
-    """Fill in the candidates' messages, a few thousand at a time, so that no more are ever held."""
+    """Fill in the candidates' messages, two thousand at a time, so that no more are ever held."""
     layout = Layout.of({name: rule.definition.conditions for rule, name in firing.column_of(chosen).items()})
     by_id = {rule.id: rule for rule in chosen}
     found = conn.execute(_facts(as_of, layout.columns), execution_options={"yield_per": _AT_ONCE})
