@@ -16,7 +16,3 @@ def upgrade() -> None:
     op.add_column("dirty_users", sa.Column("since", sa.Date()), schema=SCHEMA)
     for hour in range(24):
         op.drop_column("user_days", f"h{hour:02d}", schema=SCHEMA)
-
-
-def downgrade() -> None:
-    raise NotImplementedError("Migrations are not undone; restore the backup that was taken before.")
