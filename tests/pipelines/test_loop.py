@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,20 @@ def test_an_approval_is_delivered_within_seconds_and_its_lineage_is_whole(runnin
     assert titles["event"] == "signup"
     assert titles["rule"] == "welcome, version 1"
     assert titles["outcome"] == "Converted"
+
+
+@pytest.mark.usefixtures("signup_seconds")
+def test_what_is_scheduled_goes_in_its_minute_and_not_before(running: Running) -> None:
+    at = running.time() + timedelta(seconds=12)
+    others = running.others()
+    body = {"userId": USER, "actionType": "dm", "content": "The lesson starts.", "scheduledAt": at.isoformat()}
+    made = running.client.post("/api/oracle/actions", json=body)
+    action_id = made.json()["id"]
+    assert running.client.patch(f"/api/oracle/actions/{action_id}", json={"status": "approved"}).status_code == 200
+    late = (running.until(lambda: _executed_at(running, action_id)) - at).total_seconds()
+    allowed = others.allowed(DELIVERED_SECONDS)
+    print(f"after its moment {late:.1f} s, allowed {allowed:.1f} s")
+    assert 0 <= late < allowed
 
 
 def test_event_to_proposal_p95_is_within_its_budget(running: Running) -> None:
