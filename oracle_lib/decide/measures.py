@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import reduce
+from operator import or_
 
 import ibis
 import sqlalchemy as sa
@@ -21,6 +23,7 @@ _LAST_KEPT = {
 # More users than there are. What has a limit, PostgreSQL works out once; otherwise each of the workers that share a
 # join adds up the days of all users for itself.
 _ALL = 2**40
+_EVER = float("inf")
 
 
 def measured(layout: Layout, as_of: date, users: ibis.Table | None) -> list[ibis.Table]:
@@ -75,20 +78,29 @@ def _aggregate(table: sa.Table, layout: Layout, as_of: date, users: ibis.Table |
         days = days.filter(days.day > before(as_of, widest))
     if users is not None:
         days = days.semi_join(users, "user_id")
-    if "event" in days.columns:
-        names = sorted({event for event, _ in counts} | set(lasts))
-        days = days.filter(days.event.isin(names))
+    days = days.filter(_counting(days, layout, as_of, widest))
     measures: dict[str, ibis.Value] = {}
     for (event, within), column in counts.items():
         measures[column] = _times(days, event).sum(where=_inside(days, as_of, within, widest)).cast("int64")
     for (of, within), column in sums.items():
-        inside = _inside(days, as_of, within, widest)
-        # Most days bring no money: passing over their zeros costs less than adding them up.
-        some = days[of] != 0
-        measures[column] = days[of].sum(where=some if inside is None else inside & some).cast("decimal(16, 2)")
+        measures[column] = days[of].sum(where=_inside(days, as_of, within, widest)).cast("decimal(16, 2)")
     for event, column in lasts.items():
         measures[column] = days.day.max(where=_times(days, event) > 0)
     return days.group_by("user_id").aggregate(**measures).limit(_ALL)
+
+
+def _counting(days: ibis.Table, layout: Layout, as_of: date, widest: int | None) -> ibis.Value:
+    """Say which days add to any of the measures: most bring no money, and many nothing that is asked for."""
+    windows: dict[str, list[float]] = {event: [_EVER] for event in layout.lasts}
+    for of, within in (*layout.counts, *layout.sums):
+        windows.setdefault(of, []).append(within or _EVER)
+    parts = []
+    for of, asked in windows.items():
+        longest = max(asked)
+        inside = _inside(days, as_of, None if longest == _EVER else int(longest), widest)
+        some = days.event == ibis.literal(of) if "event" in days.columns else days[of] != 0
+        parts.append(some if inside is None else inside & some)
+    return reduce(or_, parts)
 
 
 def _inside(days: ibis.Table, as_of: date, within: int | None, widest: int | None) -> ibis.Value | None:
