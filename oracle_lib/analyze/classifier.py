@@ -75,7 +75,7 @@ def classify(conn: Connection, as_of: date, *, settings: Settings, everyone: boo
     )
     queue.set_stands_for(conn, "segments", as_of, work)
     queue.hand_on(conn, "predictions", work)
-    return ClassifyReport(as_of=as_of, users=done.seen, written=done.written, by_level=_by_level(conn))
+    return ClassifyReport(as_of=as_of, users=queue.count(conn, work), written=done.written, by_level=_by_level(conn))
 
 
 def levels_expr(state: ibis.Table, settings: Settings) -> ibis.Table:
@@ -152,8 +152,7 @@ def _learning_style(state: ibis.Table) -> ibis.Value:
     total = sum(counts[1:], counts[0])
     most = ibis.greatest(*counts)
     clear = (total >= STYLE_EVIDENCE) & (most * 2 >= total)
-    shown = ibis.cases(*((clear & (state[style] == most), style) for style in STYLES), else_=ibis.null("string"))
-    return ibis.cases((told.isin(STYLES), told), else_=shown)
+    return ibis.cases((told.isin(STYLES), told), else_=_where(clear, {style: state[style] == most for style in STYLES}))
 
 
 def _best_contact_time(state: ibis.Table) -> ibis.Value:
@@ -162,7 +161,7 @@ def _best_contact_time(state: ibis.Table) -> ibis.Value:
     most, second = _first_two(list(days.values()))
     lead = most - second
     clear = (most >= CONTACT_EVIDENCE) & (lead * lead >= _CLEAR_VOTES * (most + second))
-    return ibis.cases(*((clear & (count == most), part) for part, count in days.items()), else_=ibis.null("string"))
+    return _where(clear, {part: count == most for part, count in days.items()})
 
 
 def _best_channel(state: ibis.Table) -> ibis.Value:
@@ -180,9 +179,13 @@ def _best_channel(state: ibis.Table) -> ibis.Value:
     fewest = ibis.least(*(ibis.cases((tried[channel], sent[channel]), else_=_MANY) for channel in _CHANNELS))
     lead = best - second
     clear = (second >= 0) & (lead * lead * fewest >= _CLEAR_RATES)
-    return ibis.cases(
-        *((clear & (rate == best), channel) for channel, rate in rates.items()), else_=ibis.null("string")
-    )
+    return _where(clear, {channel: rate == best for channel, rate in rates.items()})
+
+
+def _where(clear: ibis.Value, words: dict[str, ibis.Value]) -> ibis.Value:
+    """Return the first of `words` that holds, where it is `clear`: asked once, since it is long to ask."""
+    word = ibis.cases(*((holds, word) for word, holds in words.items()), else_=ibis.null("string"))
+    return ibis.cases((clear, word), else_=ibis.null("string"))
 
 
 def _told(state: ibis.Table, trait: str) -> ibis.Value:

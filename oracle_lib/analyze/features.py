@@ -5,7 +5,7 @@ the many past days a model is trained on. Nothing here can see beyond `as_of`.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import pairwise
 
 import ibis
@@ -19,6 +19,7 @@ from oracle_lib.storage.tables.activity import WEEK_ENDS
 
 # A user who never acted is as silent as their profile is old; the day they joined counts as the last sign of life.
 _SECONDS_A_DAY = 86400.0
+_EPOCH = date(1970, 1, 1)
 
 
 def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: bool = False) -> ibis.Table:
@@ -84,11 +85,11 @@ def happened_between_expr(moments: Moments, horizon: timedelta, column: str) -> 
 
 
 def _days_between(earlier: ibis.Value, later: ibis.Value) -> ibis.Value:
-    return ((_epoch(later) - _epoch(earlier)) / _SECONDS_A_DAY).cast("int32")
+    return (later - earlier).cast("int32")
 
 
 def _epoch(day: ibis.Value) -> ibis.Value:
-    return day.cast("timestamp").epoch_seconds().cast("float64")
+    return _days_between(ibis.literal(_EPOCH), day).cast("float64") * _SECONDS_A_DAY
 
 
 # Counts are unknown for a user without any event only in the sense that they are zero.

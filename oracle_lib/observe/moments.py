@@ -4,7 +4,7 @@ The same expression gives a user's state today, on a past day, and on the hundre
 set in one statement. Days before a moment are columns of the table, so that windows stay plain comparisons of dates.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Protocol
@@ -13,7 +13,7 @@ import ibis
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from oracle_lib.storage.publish import run, scratch_table
+from oracle_lib.storage.publish import compiled, run
 from oracle_lib.storage.relations import scratch
 
 # Every distance in days that a window may have.
@@ -78,16 +78,17 @@ class DaysOfUsers:
 
 def keep_of_users(conn: Connection, pairs: ibis.Table) -> Moments:
     """Fill the temporary table with `pairs` (user_id, as_of), until the transaction ends or the next call."""
-    spread = {_before(days): (pairs.as_of - ibis.interval(days=days)).cast("date") for days in DISTANCES}
-    scratch_table(conn, _OF_USERS, pairs.mutate(**spread).select("user_id", *_COLUMNS))
+    spread = {_before(days): pairs.as_of - ibis.interval(days=days) for days in DISTANCES}
+    # What Ibis takes for days PostgreSQL has as points in time, until they are stored as days.
+    _make(conn, _OF_USERS, {"user_id": "text", **_COLUMNS})
+    run(conn, f"INSERT INTO {_OF_USERS} {compiled(pairs.mutate(**spread).select('user_id', *_COLUMNS))}")
+    run(conn, f"ANALYZE {_OF_USERS}")
     return DaysOfUsers()
 
 
 def keep(conn: Connection, days: Iterable[date]) -> Moments:
     """Fill the temporary table of moments with `days`, until the transaction ends or the next call."""
-    run(conn, f"DROP TABLE IF EXISTS {_TABLE}")
-    listed = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
-    run(conn, f"CREATE TEMPORARY TABLE {_TABLE} ({listed}) ON COMMIT DROP")
+    _make(conn, _TABLE, _COLUMNS)
     spread = ", ".join(f"day - {distance}" for distance in DISTANCES)
     conn.execute(
         sa.text(f"INSERT INTO {_TABLE} SELECT day, {spread} FROM unnest(CAST(:days AS date[])) AS day"),
@@ -109,13 +110,17 @@ def keep_turns(conn: Connection, before: date, as_of: date) -> ibis.Table:
         for day in days
     ]
     columns = {"day": "date", "is_new": "boolean", **{turn(long): "int" for long in DISTANCES}}
-    run(conn, f"DROP TABLE IF EXISTS {_TURNS}")
-    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    run(conn, f"CREATE TEMPORARY TABLE {_TURNS} ({listed}) ON COMMIT DROP")
+    _make(conn, _TURNS, columns)
     kept = [row for row in turns if row["is_new"] or any(row[turn(long)] for long in DISTANCES)]
     conn.execute(sa.insert(sa.table(_TURNS, *map(sa.column, columns))), kept)
     run(conn, f"ANALYZE {_TURNS}")
     return scratch(_TURNS, {**columns, **{turn(long): "int32" for long in DISTANCES}})
+
+
+def _make(conn: Connection, table: str, columns: Mapping[str, str]) -> None:
+    run(conn, f"DROP TABLE IF EXISTS {table}")
+    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    run(conn, f"CREATE TEMPORARY TABLE {table} ({listed}) ON COMMIT DROP")
 
 
 def _turn(day: date, before: date, as_of: date, days: int) -> int:
