@@ -66,7 +66,8 @@ def score(conn: Connection, as_of: date, *, settings: Settings, everyone: bool) 
     if everyone or queue.stands_for(conn, "predictions") != as_of:
         work = queue.EVERYONE
     standing = promoted(conn)
-    scratch_table(conn, ASKED, asked_expr(so_far(state_expr(OneDay(as_of), work.users, current=True))))
+    state = so_far(state_expr(OneDay(as_of), work.users, current=True))
+    users = scratch_table(conn, ASKED, asked_expr(state), planned_by=["user_id"])
     scratch_table(conn, SCORED, scores_sql(standing))
     scratch_table(conn, reasons.TABLE, reasons.sql(standing[CHURN.name].parameters if CHURN.name in standing else None))
     if standing:
@@ -79,7 +80,7 @@ def score(conn: Connection, as_of: date, *, settings: Settings, everyone: bool) 
     queue.hand_on(conn, "rules", work)
     return ScoreReport(
         as_of=as_of,
-        users=done.seen,
+        users=users,
         written=done.written,
         by_level=_by_level(conn),
         versions={name: model.version for name, model in standing.items()},

@@ -94,8 +94,8 @@ def forecast(conn: Connection, as_of: date, *, settings: Settings) -> ForecastRe
         return ForecastReport(as_of, days, False, kept.version, 0, _withdraw(conn), Decimal(0), told, verdict.note)
     _keep_values(conn, expected, *value_backtest.intervals(fitted, histories, days / DAYS_A_WEEK))
     done = publish(conn, value_forecasts, _forecasts_expr(as_of, days, kept.id), key=("user_id",), scope=Scope(None))
-    total: Decimal = conn.execute(sa.select(sa.func.sum(value_forecasts.c.expected))).scalar_one()
-    return ForecastReport(as_of, days, True, kept.version, done.seen, done.written, total, told, verdict.note)
+    customers, total = conn.execute(sa.select(sa.func.count(), sa.func.sum(value_forecasts.c.expected))).one()
+    return ForecastReport(as_of, days, True, kept.version, customers, done.written, total, told, verdict.note)
 
 
 def _tried(conn: Connection, as_of: date, days: int) -> ValueMetrics:

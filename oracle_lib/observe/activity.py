@@ -16,11 +16,11 @@ from sqlalchemy import Connection
 
 from oracle_lib.clock import DAY, start_of
 from oracle_lib.observe import catalogue
-from oracle_lib.observe.habits import grown_habits_expr, habits_expr
+from oracle_lib.observe.habits import habits_expr, new_habits_expr
 from oracle_lib.observe.moments import Moments, OneDay, keep_turns, turn
 from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
-from oracle_lib.storage.publish import Published, Scope, overwrite, publish, scratch_table
+from oracle_lib.storage.publish import Published, Scope, added, merge, publish, scratch_table
 from oracle_lib.storage.relations import relation, scratch
 from oracle_lib.storage.tables import (
     WINDOWS,
@@ -36,8 +36,9 @@ from oracle_lib.storage.tables.activity import EVENT_KINDS, LIFETIME_COUNTS, PRO
 
 _JOINED = timedelta(days=7)
 _READ = ("user_id", "event", "session_id", "created_at", "seconds", "amount", "course_id", "lesson_id")
+_SUMS_OF_MONEY = ("revenue", "refunds")
 _PAIR = ("user_id", "day")
-_AGAIN, _LEARNED = "counted_again", "learned"
+_AGAIN, _LEARNED, _COUNTED = "counted_again", "learned", "counted_before"
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,12 @@ def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> Activit
     before = queue.stands_for(conn, "activity")
     if everyone or before is None or before > as_of:
         work = again = queue.EVERYONE
-    moved = counted = ActivityReport(as_of, users=0, written=0)
+    moved = ActivityReport(as_of, users=0, written=0)
     if before is not None and before < as_of and work != queue.EVERYONE:
         scratch_table(conn, _AGAIN, _again(before, as_of))
         again = queue.Work(_AGAIN)
         moved = _move(conn, before, as_of)
-    if not queue.is_nobody(conn, again):
-        counted = _count_again(conn, as_of, again)
+    counted = _count_again(conn, as_of, again)
     queue.set_stands_for(conn, "activity", as_of, work)
     # A new day moves everybody's distance from what they last did.
     queue.hand_on(conn, "segments", work if before == as_of else queue.EVERYONE)
@@ -94,22 +94,14 @@ def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> Activit
 
 def user_days_expr(first: date, end: date, pairs: ibis.Table | None = None) -> ibis.Table:
     """Return the rows of `user_days` for days in [first, end): of `pairs` (user_id, day), or of everybody."""
-    fine = _counted_fine(_events(first, end, pairs))
-    acted = fine.by_user
-    money = {
-        "revenue": fine.amount.sum(where=fine.event.isin(("purchase", "upgrade"))),
-        "refunds": fine.amount.sum(where=fine.event == "refund"),
-    }
-    return fine.group_by("user_id", "day").aggregate(
-        events=_int(fine.n.sum()),
-        acted=_int(fine.n.sum(where=acted)),
-        sessions=_int(fine.session_id.nunique(where=acted)),
-        seconds=_int(fine.seconds.sum()),
-        **{name: _money(value) for name, value in money.items()},
-        unpriced=_int(fine.unpriced.sum(where=fine.event.isin(catalogue.PRICED))),
-        first_acted_at=fine.first_at.min(where=acted),
-        last_acted_at=fine.last_at.max(where=acted),
-        **{kind: _int(fine.n.sum(where=fine.event == kind)) for kind in EVENT_KINDS},
+    # A session at a time first: counting distinct ones would sort every event.
+    sitting = _sessions(_events(first, end, pairs))
+    return sitting.group_by("user_id", "day").aggregate(
+        sessions=_int(sitting.count(where=sitting.session_id.notnull() & (sitting.acted > 0))),
+        first_acted_at=sitting.first_acted_at.min(),
+        last_acted_at=sitting.last_acted_at.max(),
+        **{name: _money(sitting[name].sum()) for name in _SUMS_OF_MONEY},
+        **{name: _int(sitting[name].sum()) for name in ("events", "acted", "seconds", "unpriced", *EVENT_KINDS)},
     )
 
 
@@ -148,21 +140,18 @@ def standing_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Tab
     return rows.left_join(progress, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
 
 
-def moved_expr(as_of: date, turns: ibis.Table, left_out: ibis.Table) -> ibis.Table:
-    """Return the rows of `activity` at `as_of` of users with a day in `turns` (see `moments.keep_turns`).
+def changes_expr(as_of: date, turns: ibis.Table, left_out: ibis.Table) -> ibis.Table:
+    """Return what users with a day in `turns` (see `moments.keep_turns`) gain and lose in each column of `activity`.
 
-    Out of the rows that stand, with the new days added and those that left a window taken off: only these days are
-    read. The rows of users in `left_out` (user_id) do not stand. Needs the table of `_learned_expr`.
+    New days are added, those that left a window taken off: only these days are read. Progress is that of who completed
+    a lesson. The users in `left_out` (user_id) are passed over. Needs the table of `_learned_expr`.
     """
     d = relation(user_days).join(turns, "day").anti_join(left_out, "user_id")
     windows = _windows(d, lambda measure, days: (measure * d[turn(days)]).sum())
     changes = d.group_by("user_id").aggregate(**_of_all_days(d, d.is_new), **windows)
-    rows = relation(activity).join(changes, "user_id", rname="more_{name}")
     learned = scratch(_LEARNED, {"as_of": "date", "user_id": "string", "course_id": "string"})
     progress = _far(OneDay(as_of).attach(relation(user_lessons), "day"), learned).drop("as_of")
-    rows = rows.left_join(progress, "user_id", rname="new_{name}")
-    moved = {name: _moved(rows, name) for name in changes.columns if name != "user_id"}
-    return rows.select("user_id", **moved, **{name: _newer(rows, name) for name in PROGRESS})
+    return changes.left_join(progress, "user_id").drop("user_id_right")
 
 
 def _learned_expr(before: date, as_of: date) -> ibis.Table:
@@ -172,16 +161,13 @@ def _learned_expr(before: date, as_of: date) -> ibis.Table:
     return _newest_course(OneDay(as_of).attach(done.semi_join(days, list(_PAIR))))
 
 
-def _moved(rows: ibis.Table, name: str) -> ibis.Value:
+def _moved(name: str) -> str:
     """Return what a column of `activity` becomes with what the days between say of it; they are after all others."""
-    stands, more = rows[name], rows[f"more_{name}"]
+    if name in PROGRESS:
+        return f"CASE WHEN m.course_id IS NULL THEN t.{name} ELSE m.{name} END"
     if name.startswith("first_"):
-        return stands.fill_null(more)
-    return more.fill_null(stands) if name.startswith("last_") else stands + more
-
-
-def _newer(rows: ibis.Table, name: str) -> ibis.Value:
-    return ibis.cases((rows.new_course_id.notnull(), rows[f"new_{name}"]), else_=rows[name])
+        return f"COALESCE(t.{name}, m.{name})"
+    return f"COALESCE(m.{name}, t.{name})" if name.startswith("last_") else added(name)
 
 
 def _of_all_days(d: ibis.Table, counted: ibis.Value | None = None) -> dict[str, ibis.Value]:
@@ -253,8 +239,11 @@ def _rollup_window(conn: Connection, first: date, end: date) -> int:
     """Publish the rollups of the dirty pairs in [first, end); return how many rows of user_days changed."""
     all_pairs = queue.work_days()
     pairs = all_pairs.filter((all_pairs.day >= first) & (all_pairs.day < end))
-    scratch_table(conn, "window_days", pairs)
-    scope = Scope("window_days", _PAIR)
+    # A day of which nothing was counted has no rows to compare with, in none of the three tables.
+    counted = relation(user_days)
+    counted = counted.filter((counted.day >= first) & (counted.day < end)).select(*_PAIR)
+    scratch_table(conn, _COUNTED, counted.semi_join(pairs, list(_PAIR)))
+    scope = Scope(_COUNTED, _PAIR)
     # A history that comes at once lies as it would have, day by day: a window then reads a stretch of the table.
     # PostgreSQL keeps the order where it matters, with hundreds of thousands of rows and a table that was empty.
     by_day = user_days_expr(first, end, pairs).order_by("day")
@@ -273,16 +262,19 @@ def _events(first: date, end: date, pairs: ibis.Table | None) -> ibis.Table:
     return e if pairs is None else e.semi_join(pairs, list(_PAIR))
 
 
-def _counted_fine(e: ibis.Table) -> ibis.Table:
-    """Count by event and session first: the wide sums that follow then see far fewer rows."""
-    by_user = e.event.isin(catalogue.ACTED)
-    return e.group_by("user_id", "day", "event", "session_id", by_user=by_user).aggregate(
-        n=e.count(),
-        seconds=e.seconds.sum(),
-        amount=e.amount.sum(),
-        unpriced=e.count(where=e.amount.isnull()),
-        first_at=e.created_at.min(),
-        last_at=e.created_at.max(),
+def _sessions(e: ibis.Table) -> ibis.Table:
+    """Count the events of each session on each day; those without a session count as one."""
+    acted = e.event.isin(catalogue.ACTED)
+    return e.group_by("user_id", "day", "session_id").aggregate(
+        events=_int(e.count()),
+        acted=_int(e.count(where=acted)),
+        seconds=_int(e.seconds.sum()),
+        revenue=e.amount.sum(where=e.event.isin(("purchase", "upgrade"))),
+        refunds=e.amount.sum(where=e.event == "refund"),
+        unpriced=_int(e.count(where=e.amount.isnull() & e.event.isin(catalogue.PRICED))),
+        first_acted_at=e.created_at.min(where=acted),
+        last_acted_at=e.created_at.max(where=acted),
+        **{kind: _int(e.count(where=e.event == kind)) for kind in EVENT_KINDS},
     )
 
 
@@ -298,19 +290,22 @@ def _move(conn: Connection, before: date, as_of: date) -> ActivityReport:
     """Move the rows of all but those in `_AGAIN` from `before` to `as_of`."""
     left_out = scratch(_AGAIN, {"user_id": "string"})
     scratch_table(conn, _LEARNED, _learned_expr(before, as_of))
-    moved = moved_expr(as_of, keep_turns(conn, before, as_of), left_out)
-    done = overwrite(conn, activity, moved, key=("user_id",))
-    grown = overwrite(conn, habits, grown_habits_expr(OneDay(as_of), before, left_out), key=("user_id",))
-    return ActivityReport(as_of, users=done.seen, written=done.written + grown.written)
+    changes = changes_expr(as_of, keep_turns(conn, before, as_of), left_out)
+    moved = merge(conn, activity, changes, key="user_id", becomes=_moved)
+    grown = merge(conn, habits, new_habits_expr(OneDay(as_of), before, left_out), key="user_id")
+    return ActivityReport(as_of, users=moved, written=moved + grown)
 
 
 def _count_again(conn: Connection, as_of: date, work: queue.Work) -> ActivityReport:
     """Work the rows of the users in `work` out from all of their days."""
+    users = queue.count(conn, work)
+    if not users and work != queue.EVERYONE:
+        return ActivityReport(as_of, users=0, written=0)
     standing = standing_expr(OneDay(as_of), work.users).drop("as_of")
     done = publish(conn, activity, standing, key=("user_id",), scope=work.scope)
     habit = habits_expr(OneDay(as_of), work.users).drop("as_of")
     formed = publish(conn, habits, habit, key=("user_id",), scope=work.scope)
-    return ActivityReport(as_of, users=done.seen, written=done.written + formed.written)
+    return ActivityReport(as_of, users=users, written=done.written + formed.written)
 
 
 def _between(day: ibis.Value, after: date, until: date) -> ibis.Value:

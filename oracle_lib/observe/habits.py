@@ -17,8 +17,7 @@ from oracle_lib.observe import catalogue
 from oracle_lib.observe.day_parts import DAY_PARTS
 from oracle_lib.observe.moments import Moments
 from oracle_lib.storage.relations import relation
-from oracle_lib.storage.tables import habits, user_day_events, user_days, users
-from oracle_lib.storage.tables.activity import HABITS
+from oracle_lib.storage.tables import user_day_events, user_days, users
 
 _DAY_MINUTES = 24 * 60
 
@@ -31,15 +30,11 @@ def habits_expr(moments: Moments, only: ibis.Table | None = None) -> ibis.Table:
     return _counted(moments, d, other)
 
 
-def grown_habits_expr(moments: Moments, before: date, left_out: ibis.Table) -> ibis.Table:
-    """Return the rows of `habits` of users with a day after `before`: what stands for it, and these days added.
-
-    The rows of users in `left_out` (user_id) do not stand for `before`.
-    """
+def new_habits_expr(moments: Moments, before: date, left_out: ibis.Table) -> ibis.Table:
+    """Return what days after `before` add to the rows of `habits`; those of users in `left_out` are passed over."""
     d, other = relation(user_days), relation(user_day_events)
     d, other = d.filter(d.day > before).anti_join(left_out, "user_id"), other.filter(other.day > before)
-    both = relation(habits).join(_counted(moments, d, other), "user_id", rname="more_{name}")
-    return both.select("user_id", **{name: both[name] + both[f"more_{name}"] for name in HABITS})
+    return _counted(moments, d, other).drop("as_of")
 
 
 def _counted(moments: Moments, d: ibis.Table, other: ibis.Table) -> ibis.Table:

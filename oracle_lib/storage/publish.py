@@ -1,11 +1,12 @@
 """The one way derived rows are written: only what changed, with the history of what changed.
 
-A stage says which rows should stand (an Ibis expression); `publish` makes it so in one statement: rows that are equal
-are not touched, rows of the scope that should no longer stand are deleted, and the changes of named columns are kept.
-Doing it twice writes nothing the second time.
+A stage says which rows should stand (an Ibis expression); `publish` makes it so: rows that are equal are not touched,
+rows of the scope that should no longer stand are deleted, and the changes of named columns are kept. Doing it twice
+writes nothing the second time. What differs is found first, and is all that is ever kept or joined again: most rows of
+a day are equal.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -17,14 +18,14 @@ from sqlalchemy.dialects import postgresql
 
 from oracle_lib.storage.locks import lock
 
+_DIFFERING = "differing"
 _quote = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
 class Published:
-    """What one publish did: rows seen in the expression, and of them inserted, updated, deleted."""
+    """What one publish did: rows inserted, updated, deleted."""
 
-    seen: int
     inserted: int
     updated: int
     deleted: int
@@ -91,13 +92,20 @@ def composed_over(query: str, stand_ins: Mapping[str, str]) -> str:
     return f"WITH {named} SELECT * FROM ({query}) AS seen"
 
 
-def scratch_table(conn: Connection, name: str, rows: ibis.Table | str) -> int:
-    """Keep an expression's (or a query's) rows in a temporary table until the transaction ends; return their number."""
-    query = rows if isinstance(rows, str) else compiled(rows)
+def scratch_table(conn: Connection, name: str, rows: ibis.Table | str, *, planned_by: Sequence[str] = ()) -> int:
+    """Keep an expression's (or a query's) rows in a temporary table until the transaction ends; return their number.
+
+    The planner is told of all columns, or of those in `planned_by`, which joins and conditions name.
+    """
+    made = _keep(conn, name, rows if isinstance(rows, str) else compiled(rows))
+    columns = f" ({', '.join(map(_quote, planned_by))})" if planned_by else ""
+    run(conn, f"ANALYZE {_quote(name)}{columns}")
+    return made
+
+
+def _keep(conn: Connection, name: str, query: str) -> int:
     run(conn, f"DROP TABLE IF EXISTS {_quote(name)}")
-    made = run(conn, f"CREATE TEMPORARY TABLE {_quote(name)} ON COMMIT DROP AS {query}")
-    run(conn, f"ANALYZE {_quote(name)}")
-    return made.rowcount
+    return run(conn, f"CREATE TEMPORARY TABLE {_quote(name)} ON COMMIT DROP AS {query}").rowcount
 
 
 def publish(
@@ -115,80 +123,104 @@ def publish(
     lock named by the table, taken before anything it reads. Columns of `target` that `rows` lacks keep their value or
     default; `updated_at` moves when a row does.
     """
-    lock(conn, target.name)
-    statement = _statement(target, rows, key=list(key), scope=scope, history=history)
-    seen, inserted, updated, deleted = run(conn, statement).one()
-    return Published(seen=seen, inserted=inserted, updated=updated, deleted=deleted)
+    if scope is None:
+        standing, join = _quote(target.name), "LEFT JOIN"
+    else:
+        standing, join = _answered_for(target, scope), "FULL JOIN"
+    return _write(conn, target, rows, key=list(key), joined=f"{join} {standing}", history=history)
 
 
 def overwrite(
     conn: Connection, target: sa.Table, rows: ibis.Table, *, key: Sequence[str], history: History | None = None
 ) -> Published:
     """Write `rows` over those of `target` that stand, as `publish` does; nothing is added and nothing deleted."""
+    return _write(conn, target, rows, key=list(key), joined=f"JOIN {_quote(target.name)}", history=history)
+
+
+def added(name: str) -> str:
+    """Return the sum of a column of the standing row `t` and of what is merged into it, `m`, as SQL."""
+    return f"t.{_quote(name)} + m.{_quote(name)}"
+
+
+def merge(
+    conn: Connection, target: sa.Table, more: ibis.Table, *, key: str, becomes: Callable[[str], str] = added
+) -> int:
+    """Bring `more` into the rows of `target` that stand, by `key`; return how many of them.
+
+    `becomes` says in SQL what becomes of a column. Nothing is compared first: `more` is of rows that change.
+    """
     lock(conn, target.name)
-    statement = _statement(target, rows, key=list(key), scope=None, history=history, add=False)
-    seen, inserted, updated, deleted = run(conn, statement).one()
-    return Published(seen=seen, inserted=inserted, updated=updated, deleted=deleted)
+    made = ", ".join(f"{_quote(name)} = {becomes(name)}" for name in more.columns if name != key)
+    query = f"UPDATE {_quote(target.name)} t SET {made} FROM ({compiled(more)}) m WHERE {_equal('t', 'm', [key])}"
+    return run(conn, query).rowcount
 
 
-def _statement(
-    target: sa.Table,
-    rows: ibis.Table,
-    *,
-    key: list[str],
-    scope: Scope | None,
-    history: History | None,
-    add: bool = True,
-) -> str:
-    """Compose the statement. Every name in it comes from our own table definitions, every value from Ibis literals."""
-    names = list(rows.columns)
-    data = [name for name in names if name not in key]
-    on = " AND ".join(f"t.{_quote(name)} = f.{_quote(name)}" for name in key)
-    parts = [f"fresh AS MATERIALIZED ({compiled(rows)})"]
-    gone = "SELECT 0"
-    if scope is not None:
-        same = " AND ".join(f"t.{_quote(name)} = k.{_quote(name)}" for name in scope.columns)
-        within = "WHERE" if scope.keys is None else f"USING {_quote(scope.keys)} k WHERE {same} AND"
-        parts.append(
-            f"gone AS (DELETE FROM {_quote(target.name)} t {within}"
-            f" NOT EXISTS (SELECT 1 FROM fresh f WHERE {on}) RETURNING 1)"
-        )
-        gone = "SELECT count(*) FROM gone"
-    insert = _insert(names) if add else ""
-    parts.append(f"merged AS ({_merge(target, data, on, insert, history)})")
+def _answered_for(target: sa.Table, scope: Scope) -> str:
+    """Return the rows of `target` that a stage answers for."""
+    if scope.keys is None:
+        return _quote(target.name)
+    same = _equal("s", "k", scope.columns)
+    return f"(SELECT * FROM {_quote(target.name)} s WHERE EXISTS (SELECT FROM {_quote(scope.keys)} k WHERE {same}))"
+
+
+def _write(
+    conn: Connection, target: sa.Table, rows: ibis.Table, *, key: list[str], joined: str, history: History | None
+) -> Published:
+    """Write those of `rows` that differ from the rows `joined` to them.
+
+    Every name in the statements comes from our own table definitions, every value from Ibis literals.
+    """
+    lock(conn, target.name)
+    data = [name for name in rows.columns if name not in key]
+    if not _keep(conn, _DIFFERING, _differing(rows, key, data, joined, history)):
+        return Published(0, 0, 0)
+    found = run(conn, f"SELECT act, count(*) FROM {_DIFFERING} GROUP BY act")
+    counts: dict[str, int] = {row[0]: row[1] for row in found}
+    name, same = _quote(target.name), _equal("t", "d", key)
+    if "delete" in counts:
+        run(conn, f"DELETE FROM {name} t USING {_DIFFERING} d WHERE d.act = 'delete' AND {same}")
+    if "update" in counts:
+        # What is deleted is gone and what is inserted not there yet: no others are met.
+        moved = [f"{_quote(one)} = d.{_quote(one)}" for one in data]
+        moved += ["updated_at = now()"] if "updated_at" in target.columns else []
+        run(conn, f"UPDATE {name} t SET {', '.join(moved)} FROM {_DIFFERING} d WHERE {same}")
+    if "insert" in counts:
+        columns = ", ".join(map(_quote, rows.columns))
+        run(conn, f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {_DIFFERING} WHERE act = 'insert'")
     if history is not None:
-        changes = ", ".join(f"('{name}', old_{name}::text, new_{name}::text)" for name in history.columns)
-        parts.append(
-            f"kept AS (INSERT INTO {_quote(history.table.name)} (user_id, field, old, new, as_of, cause)"
-            f" SELECT m.user_id, field, old, new, DATE '{history.as_of:%Y-%m-%d}',"
-            f" COALESCE(k.cause, '{history.causes.otherwise}') FROM merged m"
-            f" CROSS JOIN LATERAL (VALUES {changes}) AS change(field, old, new)"
-            f" LEFT JOIN {_quote(history.causes.known)} k ON k.user_id = m.user_id WHERE old IS DISTINCT FROM new)"
-        )
+        run(conn, _kept(history))
+    return Published(inserted=counts.get("insert", 0), updated=counts.get("update", 0), deleted=counts.get("delete", 0))
+
+
+def _differing(rows: ibis.Table, key: list[str], data: list[str], joined: str, history: History | None) -> str:
+    """Compose the query of what is to be written, with what is to become of it in `act`."""
+    first = _quote(key[0])
+    columns = [f"COALESCE(f.{_quote(name)}, t.{_quote(name)}) AS {_quote(name)}" for name in key]
+    columns += [f"f.{_quote(name)}" for name in data]
+    columns += [f"t.{_quote(name)} AS old_{name}" for name in (history.columns if history else ())]
+    act = f"CASE WHEN t.{first} IS NULL THEN 'insert' WHEN f.{first} IS NULL THEN 'delete' ELSE 'update' END"
+    differs = [f"t.{first} IS NULL", f"f.{first} IS NULL"]
+    if data:
+        old, new = (", ".join(f"{side}.{_quote(name)}" for name in data) for side in "tf")
+        differs.append(f"({old}) IS DISTINCT FROM ({new})")
     return (
-        f"WITH {', '.join(parts)} SELECT (SELECT count(*) FROM fresh),"
-        " count(*) FILTER (WHERE act = 'INSERT'), count(*) FILTER (WHERE act = 'UPDATE'),"
-        f" ({gone}) FROM merged"
+        f"SELECT {', '.join(columns)}, {act} AS act FROM ({compiled(rows)}) f {joined} t ON {_equal('t', 'f', key)}"
+        f" WHERE {' OR '.join(differs)}"
     )
 
 
-def _insert(names: list[str]) -> str:
-    columns = ", ".join(_quote(name) for name in names)
-    values = ", ".join(f"f.{_quote(name)}" for name in names)
-    return f" WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})"
-
-
-def _merge(target: sa.Table, data: list[str], on: str, insert: str, history: History | None) -> str:
-    old = ", ".join(f"t.{_quote(name)}" for name in data)
-    new = ", ".join(f"f.{_quote(name)}" for name in data)
-    assignments = [f"{_quote(name)} = f.{_quote(name)}" for name in data]
-    if "updated_at" in target.columns:
-        assignments.append("updated_at = now()")
-    returning = ["merge_action() AS act"]
-    if history is not None:
-        returning.append("new.user_id AS user_id")
-        returning += [f"{side}.{_quote(name)} AS {side}_{name}" for name in history.columns for side in ("old", "new")]
-    matched = (
-        f" WHEN MATCHED AND ({old}) IS DISTINCT FROM ({new}) THEN UPDATE SET {', '.join(assignments)}" if data else ""
+def _kept(history: History) -> str:
+    """Compose what keeps the changes of the watched columns."""
+    changes = ", ".join(f"('{name}', d.old_{name}::text, d.{_quote(name)}::text)" for name in history.columns)
+    return (
+        f"INSERT INTO {_quote(history.table.name)} (user_id, field, old, new, as_of, cause)"
+        f" SELECT d.user_id, field, old, new, DATE '{history.as_of:%Y-%m-%d}',"
+        f" COALESCE(k.cause, '{history.causes.otherwise}') FROM {_DIFFERING} d"
+        f" CROSS JOIN LATERAL (VALUES {changes}) AS change(field, old, new)"
+        f" LEFT JOIN {_quote(history.causes.known)} k ON k.user_id = d.user_id"
+        " WHERE d.act <> 'delete' AND old IS DISTINCT FROM new"
     )
-    return f"MERGE INTO {_quote(target.name)} t USING fresh f ON {on}{matched}{insert} RETURNING {', '.join(returning)}"
+
+
+def _equal(one: str, other: str, columns: Sequence[str]) -> str:
+    return " AND ".join(f"{one}.{_quote(name)} = {other}.{_quote(name)}" for name in columns)

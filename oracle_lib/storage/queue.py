@@ -82,9 +82,10 @@ def take_users(conn: Connection, stage: Stage) -> Work:
     return EVERYONE if everyone else Work(WORK_USERS)
 
 
-def is_nobody(conn: Connection, work: Work) -> bool:
-    """Say whether there is nobody to work out."""
-    return work.table is not None and not conn.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {work.table})"))
+def count(conn: Connection, work: Work) -> int:
+    """Return the number of users to work out."""
+    found: int = conn.execute(sa.text(f"SELECT count(*) FROM {work.table or 'users'}")).scalar_one()
+    return found
 
 
 def hand_on(conn: Connection, stage: Stage, work: Work) -> None:

@@ -105,8 +105,8 @@ def test_a_late_event_changes_exactly_the_day_it_touches(store: Store, now: date
         assert world.post(conn, [world.event("u3", name, late) for name in ("quiz_pass", "whiteboard_used")], now) == 2
         world.run_stages(conn, now.date())
     changed = {table.name: versions(store, table) ^ before[table.name] for table in KEPT_BY_USER}
-    assert {row[:2] for row in changed["user_days"]} == {("u3", late.date())}
-    assert {row[:3] for row in changed["user_day_events"]} == {("u3", late.date(), "whiteboard_used")}
+    assert {row[:2] for row in changed["user_days"]} == {(late.date(), "u3")}
+    assert {row[:3] for row in changed["user_day_events"]} == {(late.date(), "u3", "whiteboard_used")}
     assert {row[0] for row in changed["activity"]} == {"u3"}
 
 

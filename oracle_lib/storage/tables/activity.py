@@ -72,11 +72,19 @@ def _count(name: str) -> sa.Column:
     return sa.Column(name, sa.Integer, nullable=False, server_default="0")
 
 
+def _by_day(*others: str) -> tuple[sa.PrimaryKeyConstraint, sa.Index]:
+    """Return the key of a table of days, and what finds those of a user.
+
+    The day comes first: a new day then goes to the end of the large index, and the other has an entry for each user.
+    """
+    return sa.PrimaryKeyConstraint("day", "user_id", *others), sa.Index(None, "user_id")
+
+
 user_days = sa.Table(
     "user_days",
     metadata,
-    sa.Column("user_id", sa.Text, primary_key=True),
-    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("user_id", sa.Text),
+    sa.Column("day", sa.Date),
     _count("events"),
     _count("acted"),
     _count("sessions"),
@@ -87,27 +95,29 @@ user_days = sa.Table(
     moment("first_acted_at", nullable=True),
     moment("last_acted_at", nullable=True),
     *(_count(kind) for kind in EVENT_KINDS),
-    sa.Index("ix_user_days_day", "day"),
+    *_by_day(),
     postgresql_with=ROOM_FOR_SOME,
 )
 
 user_day_events = sa.Table(
     "user_day_events",
     metadata,
-    sa.Column("user_id", sa.Text, primary_key=True),
-    sa.Column("day", sa.Date, primary_key=True),
-    sa.Column("event", sa.Text, primary_key=True),
+    sa.Column("user_id", sa.Text),
+    sa.Column("day", sa.Date),
+    sa.Column("event", sa.Text),
     _count("n"),
+    *_by_day("event"),
 )
 
 # Which lessons a user completed on a day: progress counts distinct ones, long after the events are gone.
 user_lessons = sa.Table(
     "user_lessons",
     metadata,
-    sa.Column("user_id", sa.Text, primary_key=True),
-    sa.Column("day", sa.Date, primary_key=True),
-    sa.Column("course_id", sa.Text, primary_key=True),
-    sa.Column("lesson_id", sa.Text, primary_key=True),
+    sa.Column("user_id", sa.Text),
+    sa.Column("day", sa.Date),
+    sa.Column("course_id", sa.Text),
+    sa.Column("lesson_id", sa.Text),
+    *_by_day("course_id", "lesson_id"),
 )
 
 # What a user's days say of their habits, over all of them: `observe/habits.py`.
