@@ -84,7 +84,7 @@ def _rules() -> Mapping[str, Condition]:
 
 def _matched(academy: Academy) -> None:
     with academy.store.transaction() as conn:
-        _count(conn, compiled(matching.matches(_rules(), LAST)))
+        _count(conn, compiled(matching.matches(_rules(), LAST, standing=True)))
 
 
 def _counted(academy: Academy) -> None:

@@ -32,6 +32,7 @@ from oracle_lib.decide.conditions import DaysSince, Followed
 from oracle_lib.decide.definition import Definition
 from oracle_lib.decide.layout import Layout
 from oracle_lib.decide.rules_engine import Rule
+from oracle_lib.storage import queue
 from oracle_lib.storage.publish import scratch_table
 from oracle_lib.storage.tables import actions, events, segment_changes, users
 
@@ -76,7 +77,8 @@ def fire(conn: Connection, rules: Sequence[Rule], *, as_of: date, now: datetime,
     make_candidates(conn)
     columns = column_of(rules)
     conditions = {column: rule.definition.conditions for rule, column in columns.items()}
-    matched = scratch_table(conn, MATCHED, matching.matches(conditions, as_of, among))
+    standing = queue.stands_for(conn, "activity") == as_of
+    matched = scratch_table(conn, MATCHED, matching.matches(conditions, as_of, among, standing=standing))
     layout = Layout.of(conditions)
     for rule, column in columns.items():
         add_candidates(conn, rule, _caused(rule, column, layout, as_of, now).subquery())

@@ -44,32 +44,37 @@ _COMPARE: dict[str, Callable[..., ibis.Value]] = {"=": eq, "!=": ne, "<": lt, "<
 _EARLIER = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def matches(conditions: Mapping[str, Condition], as_of: date, users: ibis.Table | None = None) -> ibis.Table:
+def matches(
+    conditions: Mapping[str, Condition], as_of: date, users: ibis.Table | None = None, *, standing: bool = False
+) -> ibis.Table:
     """Return the users for whom at least one condition holds: user_id, a boolean a condition, and what was compared.
 
-    `conditions` is by column name. `users` (a relation with user_id) narrows the scan. The columns of `Layout` and the
-    segment columns come along as evidence.
+    `conditions` is by column name. `users` (a relation with user_id) narrows the scan. Where `activity` is `standing`
+    for `as_of`, windows that it keeps are read there. The columns of `Layout` and the segment columns come along as
+    evidence.
     """
-    scanned = judged(conditions, as_of, users)
+    scanned = judged(conditions, as_of, users, standing=standing)
     return scanned.filter(reduce(or_, [scanned[name] for name in conditions]))
 
 
-def judged(conditions: Mapping[str, Condition], as_of: date, users: ibis.Table | None = None) -> ibis.Table:
+def judged(
+    conditions: Mapping[str, Condition], as_of: date, users: ibis.Table | None = None, *, standing: bool = False
+) -> ibis.Table:
     """Return the same of every user, also of those for whom no condition holds."""
     layout = Layout.of(conditions)
-    wide = _wide(layout, as_of, users)
+    wide = _wide(layout, as_of, users, standing=standing)
     compiled = {name: _compile(condition, wide, layout, as_of) for name, condition in conditions.items()}
     return wide.select("user_id", *layout.columns, **compiled)
 
 
-def _wide(layout: Layout, as_of: date, users: ibis.Table | None) -> ibis.Table:
+def _wide(layout: Layout, as_of: date, users: ibis.Table | None, *, standing: bool) -> ibis.Table:
     base = relation(tables.users)
     wide = base.select(user_id=base.id, traits=base.traits)
     if users is not None:
         wide = wide.semi_join(users, "user_id")
     segments = relation(tables.segments)
     known = [segments.select("user_id", *dict.fromkeys(field.column for field in layout.fields))]
-    known += [*measured(layout, as_of, users), *_history(layout, as_of, users)]
+    known += [*measured(layout, as_of, users, standing=standing), *_history(layout, as_of, users)]
     if layout.tags:
         tags = relation(tables.user_tags)
         held = tags.filter(tags.tag.isin(list(layout.tags)))

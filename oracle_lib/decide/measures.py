@@ -12,7 +12,7 @@ from oracle_lib.decide.conditions import ACTIVITY
 from oracle_lib.decide.layout import Layout
 from oracle_lib.storage import tables
 from oracle_lib.storage.relations import relation
-from oracle_lib.storage.tables.activity import EVENT_KINDS
+from oracle_lib.storage.tables.activity import EVENT_KINDS, LIFETIME_COUNTS, WINDOWS
 
 # Last days that stand in `activity`: nobody's whole history is read for them.
 _LAST_KEPT = {
@@ -20,26 +20,35 @@ _LAST_KEPT = {
     "lesson_complete": "last_lesson_on",
     "course_complete": "last_course_complete_on",
 }
+_MONEY_KEPT = ("revenue", "refunds")
 # More users than there are. What has a limit, PostgreSQL works out once; otherwise each of the workers that share a
 # join adds up the days of all users for itself.
 _ALL = 2**40
 _EVER = float("inf")
 
 
-def measured(layout: Layout, as_of: date, users: ibis.Table | None) -> list[ibis.Table]:
+def measured(layout: Layout, as_of: date, users: ibis.Table | None, *, standing: bool) -> list[ibis.Table]:
     """Return relations by user_id with the columns of `counts`, `sums` and `lasts`.
 
-    Known kinds have columns of their own in `user_days`, other names have rows in `user_day_events`.
+    What `activity` keeps is read there: last days always, counts and sums where it is `standing` for `as_of`. Of the
+    others, known kinds have columns of their own in `user_days`, other names have rows in `user_day_events`.
     """
     made: list[ibis.Table] = []
     kept = {column: _LAST_KEPT[event] for event, column in layout.lasts.items() if event in _LAST_KEPT}
+    if standing:
+        kept |= {column: name for window, column in layout.counts.items() if (name := _kept_count(*window))}
+        kept |= {column: of for (of, within), column in layout.sums.items() if within is None and of in _MONEY_KEPT}
     if kept:
         made.append(relation(tables.activity).select("user_id", **kept))
     for known, table in ((True, tables.user_days), (False, tables.user_day_events)):
         here = replace(
             layout,
-            counts={key: column for key, column in layout.counts.items() if (key[0] in EVENT_KINDS) == known},
-            sums=layout.sums if known else {},
+            counts={
+                key: column
+                for key, column in layout.counts.items()
+                if column not in kept and (key[0] in EVENT_KINDS) == known
+            },
+            sums={key: column for key, column in layout.sums.items() if known and column not in kept},
             lasts={
                 event: column
                 for event, column in layout.lasts.items()
@@ -49,6 +58,15 @@ def measured(layout: Layout, as_of: date, users: ibis.Table | None) -> list[ibis
         if here.counts or here.sums or here.lasts:
             made.append(_aggregate(table, here, as_of, users))
     return made
+
+
+def _kept_count(event: str, within_days: int | None) -> str | None:
+    """Return the column of `activity` with how often an event came in a window, or ever; None where it keeps none."""
+    if event not in EVENT_KINDS:
+        return None
+    if within_days is None:
+        return f"{event}_total" if event in LIFETIME_COUNTS else None
+    return f"{event}_{within_days}d" if within_days in WINDOWS.get(event, ()) else None
 
 
 def days_of(event: str) -> ibis.Table:

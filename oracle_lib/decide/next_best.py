@@ -30,6 +30,7 @@ from oracle_lib.decide.expected_effects import Effects, Expected, expected_effec
 from oracle_lib.decide.guardrails import Limits
 from oracle_lib.decide.rules_engine import Rule
 from oracle_lib.errors import NotFound
+from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
 from oracle_lib.storage.publish import scratch_table
 from oracle_lib.storage.relations import relation
@@ -165,7 +166,8 @@ def _rank(conn: Connection, chosen: Sequence[Rule], expected: Effects, as_of: da
     """Fill `candidates` with every rule whose conditions hold for a user, its score in `fired`."""
     columns = firing.column_of(chosen)
     conditions = {column: rule.definition.conditions for rule, column in columns.items()}
-    scratch_table(conn, firing.MATCHED, matching.matches(conditions, as_of, among))
+    standing = queue.stands_for(conn, "activity") == as_of
+    scratch_table(conn, firing.MATCHED, matching.matches(conditions, as_of, among, standing=standing))
     firing.make_candidates(conn)
     usual = _usual_rates(conn)
     for rule, column in columns.items():

@@ -22,6 +22,7 @@ from oracle_lib.decide.evidence import evidence
 from oracle_lib.decide.layout import Layout
 from oracle_lib.decide.rules_engine import Rule
 from oracle_lib.errors import NotFound
+from oracle_lib.storage import queue
 from oracle_lib.storage.publish import compiled, run
 from oracle_lib.storage.relations import relation
 from oracle_lib.storage.tables import actions, skips, users
@@ -116,7 +117,8 @@ def why_not(conn: Connection, user_id: str, rule_id: UUID, *, as_of: date, now: 
 def _judged(conn: Connection, rule: Rule, as_of: date, alone: ibis.Table) -> list[NodeAnswer]:
     parts = conditions.nodes(rule.definition.conditions)
     columns = {f"node_{number}": part for number, (_, part) in enumerate(parts)}
-    row = dict(run(conn, compiled(matching.judged(columns, as_of, alone))).mappings().one())
+    judged = matching.judged(columns, as_of, alone, standing=queue.stands_for(conn, "activity") == as_of)
+    row = dict(run(conn, compiled(judged)).mappings().one())
     layout = Layout.of(columns)
     return [
         NodeAnswer(place, conditions.wire(part), bool(row[column]), _found(part, layout, row, as_of))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.storage import tables
 from oracle_lib.storage.engine import Store
-from oracle_lib.storage.publish import Causes, History, Published, Scope, compiled, publish, run
+from oracle_lib.storage.publish import Causes, History, Published, Scope, added, compiled, merge, publish, run
 from oracle_lib.storage.relations import scratch
 
 DAY = date(2026, 3, 4)
@@ -64,6 +64,33 @@ def test_rows_of_the_scope_that_should_not_stand_go_and_others_stay(one: Connect
     one.exec_driver_sql("CREATE TEMPORARY TABLE asked AS SELECT unnest(ARRAY['a', 'b']) AS user_id")
     assert put(one, people(a="new"), scope=Scope("asked")) == Published(inserted=0, updated=0, deleted=1)
     assert set(one.execute(sa.select(tables.segments.c.user_id)).scalars()) == {"a", "c"}
+
+
+def test_what_is_merged_is_added_to_rows_that_stand_and_to_no_others(one: Connection) -> None:
+    for user in ("a", "b"):
+        one.execute(sa.insert(tables.habits).values(user_id=user, mornings=2, evenings=1))
+    before = one.execute(sa.text("SELECT xmin, ctid FROM habits WHERE user_id = 'b'")).one()
+    gains = [
+        scratch("one", {"n": "int32"}).select(
+            user_id=ibis.literal(user), mornings=ibis.literal(3), visual=ibis.literal(1)
+        )
+        for user in ("a", "not there")
+    ]
+    assert merge(one, tables.habits, ibis.union(*gains), key="user_id") == 1
+    columns = [tables.habits.c[name] for name in ("user_id", "mornings", "evenings", "visual")]
+    found = one.execute(sa.select(*columns).order_by(columns[0])).all()
+    assert found == [("a", 5, 1, 1), ("b", 2, 1, 0)]
+    assert one.execute(sa.text("SELECT xmin, ctid FROM habits WHERE user_id = 'b'")).one() == before
+
+
+def test_what_becomes_of_a_column_can_be_said(one: Connection) -> None:
+    one.execute(sa.insert(tables.habits).values(user_id="a", mornings=2, evenings=1))
+    gain = scratch("one", {"n": "int32"}).select(
+        user_id=ibis.literal("a"), mornings=ibis.literal(3), evenings=ibis.literal(3)
+    )
+    larger = {"mornings": "greatest(t.mornings, m.mornings)"}
+    merge(one, tables.habits, gain, key="user_id", becomes=lambda name: larger.get(name) or added(name))
+    assert one.execute(sa.select(tables.habits.c.mornings, tables.habits.c.evenings)).one() == (3, 4)
 
 
 @pytest.mark.parametrize("hostile", ["'); DROP TABLE segments; --", "100% %s :name {x}", "a\\'b", "☃ \U0001f600"])
