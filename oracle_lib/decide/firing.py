@@ -77,9 +77,10 @@ def fire(conn: Connection, rules: Sequence[Rule], *, as_of: date, now: datetime,
     make_candidates(conn)
     columns = column_of(rules)
     conditions = {column: rule.definition.conditions for rule, column in columns.items()}
-    standing = queue.stands_for(conn, "activity") == as_of
-    matched = scratch_table(conn, MATCHED, matching.matches(conditions, as_of, among, standing=standing))
     layout = Layout.of(conditions)
+    rows = matching.matches(conditions, as_of, among, standing=queue.is_standing(conn, "activity", as_of))
+    asked = ["user_id", *conditions, *layout.lasts.values(), *layout.sequences.values()]
+    matched = scratch_table(conn, MATCHED, rows, planned_by=asked)
     for rule, column in columns.items():
         add_candidates(conn, rule, _caused(rule, column, layout, as_of, now).subquery())
     leave_out_answered(conn)

@@ -166,7 +166,7 @@ def _rank(conn: Connection, chosen: Sequence[Rule], expected: Effects, as_of: da
     """Fill `candidates` with every rule whose conditions hold for a user, its score in `fired`."""
     columns = firing.column_of(chosen)
     conditions = {column: rule.definition.conditions for rule, column in columns.items()}
-    standing = queue.stands_for(conn, "activity") == as_of
+    standing = queue.is_standing(conn, "activity", as_of)
     scratch_table(conn, firing.MATCHED, matching.matches(conditions, as_of, among, standing=standing))
     firing.make_candidates(conn)
     usual = _usual_rates(conn)

@@ -31,7 +31,7 @@ def reach(conn: Connection, condition: Condition, as_of: date) -> Reach:
     """Count for every part of a tree the users it holds for, as they stand on `as_of`, in one scan."""
     parts = conditions.nodes(condition)
     columns = {f"node_{number}": part for number, (_, part) in enumerate(parts)}
-    judged = matching.judged(columns, as_of, standing=queue.stands_for(conn, "activity") == as_of)
+    judged = matching.judged(columns, as_of, standing=queue.is_standing(conn, "activity", as_of))
     counts = judged.aggregate(users=judged.count(), **{name: judged.count(where=judged[name]) for name in columns})
     with scanning(conn):
         row = run(conn, compiled(counts)).mappings().one()

@@ -117,7 +117,7 @@ def why_not(conn: Connection, user_id: str, rule_id: UUID, *, as_of: date, now: 
 def _judged(conn: Connection, rule: Rule, as_of: date, alone: ibis.Table) -> list[NodeAnswer]:
     parts = conditions.nodes(rule.definition.conditions)
     columns = {f"node_{number}": part for number, (_, part) in enumerate(parts)}
-    judged = matching.judged(columns, as_of, alone, standing=queue.stands_for(conn, "activity") == as_of)
+    judged = matching.judged(columns, as_of, alone, standing=queue.is_standing(conn, "activity", as_of))
     row = dict(run(conn, compiled(judged)).mappings().one())
     layout = Layout.of(columns)
     return [

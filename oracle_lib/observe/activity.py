@@ -156,9 +156,8 @@ def changes_expr(as_of: date, turns: ibis.Table, left_out: ibis.Table) -> ibis.T
 
 def _learned_expr(before: date, as_of: date) -> ibis.Table:
     """Return the course of the newest lesson of users who completed one since `before`: it is among the new ones."""
-    d, done = relation(user_days), relation(user_lessons)
-    days = d.filter(_between(d.day, before, as_of) & (d.lesson_complete > 0)).select("user_id", "day")
-    return _newest_course(OneDay(as_of).attach(done.semi_join(days, list(_PAIR))))
+    done = relation(user_lessons)
+    return _newest_course(OneDay(as_of).attach(done.filter(_between(done.day, before, as_of))))
 
 
 def _moved(name: str) -> str:

@@ -5,5 +5,5 @@ from sqlalchemy import Connection
 
 
 def lock(conn: Connection, name: str) -> None:
-    """Hold the lock `name` until the transaction ends. Concurrent MERGEs into one table raise UniqueViolation."""
+    """Hold the lock `name` until the transaction ends. Two that publish one table would insert the same rows."""
     conn.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"oracle:{name}"})

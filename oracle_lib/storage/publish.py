@@ -181,9 +181,9 @@ def _write(
         run(conn, f"DELETE FROM {name} t USING {_DIFFERING} d WHERE d.act = 'delete' AND {same}")
     if "update" in counts:
         # What is deleted is gone and what is inserted not there yet: no others are met.
-        moved = [f"{_quote(one)} = d.{_quote(one)}" for one in data]
-        moved += ["updated_at = now()"] if "updated_at" in target.columns else []
-        run(conn, f"UPDATE {name} t SET {', '.join(moved)} FROM {_DIFFERING} d WHERE {same}")
+        made = [f"{_quote(one)} = d.{_quote(one)}" for one in data]
+        made += ["updated_at = now()"] if "updated_at" in target.columns else []
+        run(conn, f"UPDATE {name} t SET {', '.join(made)} FROM {_DIFFERING} d WHERE {same}")
     if "insert" in counts:
         columns = ", ".join(map(_quote, rows.columns))
         run(conn, f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {_DIFFERING} WHERE act = 'insert'")

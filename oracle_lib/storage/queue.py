@@ -134,6 +134,14 @@ def stands_for(conn: Connection, stage: Stage) -> date | None:
     return found
 
 
+def is_standing(conn: Connection, stage: Stage, as_of: date) -> bool:
+    """Say whether a stage's table stands for a day of which it has been told everything: nobody waits for the stage."""
+    waits: bool = conn.execute(
+        sa.text("SELECT EXISTS (SELECT FROM dirty_users WHERE stage = :stage)"), {"stage": stage}
+    ).scalar_one()
+    return not waits and stands_for(conn, stage) == as_of
+
+
 def set_stands_for(conn: Connection, stage: Stage, as_of: date, work: Work) -> None:
     """Record the day for which a stage's current table stands from now on, and whether it looked at everybody."""
     conn.execute(

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from oracle_lib.decide.conditions import Condition, parse
 from oracle_lib.decide.matching import matches
 from oracle_lib.decide.reach import reach
+from oracle_lib.observe import activity
 from oracle_lib.storage.publish import compiled, run
 from oracle_lib.storage.tables.activity import EVENT_KINDS, LIFETIME_COUNTS, WINDOWS
 from tests import world
@@ -54,6 +55,14 @@ def test_no_day_is_read_for_what_is_kept() -> None:
     assert '"user_days"' not in compiled(matches(conditions, TODAY, standing=True))
     assert '"user_days"' in compiled(matches(conditions, TODAY, standing=False))
     assert '"user_days"' in compiled(matches({"other": counted("login", 14, ">=", 1)}, TODAY, standing=True))
+
+
+def test_while_somebody_waits_for_activity_the_days_are_asked(lived: Connection) -> None:
+    condition = counted("login", 7, ">=", 1)
+    before = reach(lived, condition, TODAY).nodes[0].users
+    world.post(lived, [world.event("just-came", "login", NOW)], NOW)
+    activity.rollup(lived)
+    assert reach(lived, condition, TODAY).nodes[0].users == before + 1
 
 
 def test_of_a_day_for_which_activity_does_not_stand_the_days_are_asked(lived: Connection) -> None:
