@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 # Users silent for longer are lost already: predicting them again would flatter every figure.
 AT_RISK_DAYS = 30
 # What a model may know of a user: what they did, and nothing of who they are. `active_weeks_4` stands for the windows
-# that only it is made of.
+# that only it is made of. Logins are kept for rules: what a user did holds them already.
 FEATURES = (
     "recency",
     "days_joined",
     "active_weeks_4",
     "revenue",
     "refunds",
-    *(f"{measure}_{days}d" for measure, windows in WINDOWS.items() for days in windows if days not in WEEK_ENDS[1:]),
+    *(
+        f"{measure}_{days}d"
+        for measure, windows in WINDOWS.items()
+        for days in windows
+        if measure != "login" and days not in WEEK_ENDS[1:]
+    ),
     *(f"{kind}_total" for kind in LIFETIME_COUNTS if kind != "unpriced"),
 )
 
