@@ -8,10 +8,11 @@ from bench.result import Result, Say
 from oracle_lib.clock import DAY
 
 _RUN = """
-import pathlib, sys
+import sys
 from datetime import date
 import psutil
 from bench.academy import run_chain
+from bench.result import peak_bytes
 from oracle_lib.observe.activity import activity_expr
 from oracle_lib.observe.moments import OneDay
 from oracle_lib.storage.engine import Store
@@ -21,9 +22,7 @@ store.engine.connect().close()
 compiled(activity_expr(OneDay(date.fromisoformat(sys.argv[2]))))  # Ibis imports its compiler when it is first used.
 before = psutil.Process().memory_info().rss
 run_chain(store, date.fromisoformat(sys.argv[2]))
-# Not getrusage: its peak counts what the parent held when it started this process.
-(peak,) = (line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-print(int(peak.split()[1]) * 1024 - before)
+print(peak_bytes() - before)
 """
 
 

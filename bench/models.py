@@ -22,9 +22,10 @@ _DAYS = 120
 _TIMES = 10
 _COPIED = (users, user_days, user_day_events, user_lessons)
 _RUN = """
-import json, pathlib, sys, time
+import json, sys, time
 from datetime import date
 from bench.academy import SETTINGS
+from bench.result import peak_bytes
 from oracle_lib.analyze import predictor, training
 from oracle_lib.storage.engine import Store
 day, store = date.fromisoformat(sys.argv[2]), Store(sys.argv[1])
@@ -35,9 +36,7 @@ with store.transaction() as conn:
     else:
         said = [str(predictor.score(conn, day, settings=SETTINGS, everyone=True).versions)]
 seconds = time.perf_counter() - started
-# Not getrusage: its peak counts what the parent held when it started this process.
-(peak,) = (line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-print(json.dumps([seconds, int(peak.split()[1]) / 1024, said]))
+print(json.dumps([seconds, peak_bytes() / 2**20, said]))
 """
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 Say = Callable[[str], None]
 
@@ -68,3 +69,10 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """Return the value below which so many percent of `values` lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held. Not getrusage: that counts what its parent held at the start."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = (line for line in lines if line.startswith("VmHWM"))
+    return int(peak.split()[1]) * 1024

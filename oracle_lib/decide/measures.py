@@ -12,7 +12,7 @@ from oracle_lib.decide.conditions import ACTIVITY
 from oracle_lib.decide.layout import Layout
 from oracle_lib.storage import tables
 from oracle_lib.storage.relations import relation
-from oracle_lib.storage.tables.activity import EVENT_KINDS, LIFETIME_COUNTS, WINDOWS
+from oracle_lib.storage.tables.activity import EVENT_KINDS, LIFETIME_COUNTS, MONEY, WINDOWS
 
 # Last days that stand in `activity`: nobody's whole history is read for them.
 _LAST_KEPT = {
@@ -20,11 +20,10 @@ _LAST_KEPT = {
     "lesson_complete": "last_lesson_on",
     "course_complete": "last_course_complete_on",
 }
-_MONEY_KEPT = ("revenue", "refunds")
 # More users than there are. What has a limit, PostgreSQL works out once; otherwise each of the workers that share a
 # join adds up the days of all users for itself.
 _ALL = 2**40
-_EVER = float("inf")
+_EVER = 2**31
 
 
 def measured(layout: Layout, as_of: date, users: ibis.Table | None, *, standing: bool) -> list[ibis.Table]:
@@ -37,7 +36,7 @@ def measured(layout: Layout, as_of: date, users: ibis.Table | None, *, standing:
     kept = {column: _LAST_KEPT[event] for event, column in layout.lasts.items() if event in _LAST_KEPT}
     if standing:
         kept |= {column: name for window, column in layout.counts.items() if (name := _kept_count(*window))}
-        kept |= {column: of for (of, within), column in layout.sums.items() if within is None and of in _MONEY_KEPT}
+        kept |= {column: of for (of, within), column in layout.sums.items() if within is None and of in MONEY}
     if kept:
         made.append(relation(tables.activity).select("user_id", **kept))
     for known, table in ((True, tables.user_days), (False, tables.user_day_events)):
@@ -109,13 +108,13 @@ def _aggregate(table: sa.Table, layout: Layout, as_of: date, users: ibis.Table |
 
 def _counting(days: ibis.Table, layout: Layout, as_of: date, widest: int | None) -> ibis.Value:
     """Say which days add to any of the measures: most bring no money, and many nothing that is asked for."""
-    windows: dict[str, list[float]] = {event: [_EVER] for event in layout.lasts}
+    windows: dict[str, list[int]] = {event: [_EVER] for event in layout.lasts}
     for of, within in (*layout.counts, *layout.sums):
         windows.setdefault(of, []).append(within or _EVER)
     parts = []
     for of, asked in windows.items():
         longest = max(asked)
-        inside = _inside(days, as_of, None if longest == _EVER else int(longest), widest)
+        inside = _inside(days, as_of, None if longest == _EVER else longest, widest)
         some = days.event == ibis.literal(of) if "event" in days.columns else days[of] != 0
         parts.append(some if inside is None else inside & some)
     return reduce(or_, parts)

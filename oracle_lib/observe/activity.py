@@ -32,11 +32,10 @@ from oracle_lib.storage.tables import (
     user_days,
     user_lessons,
 )
-from oracle_lib.storage.tables.activity import EVENT_KINDS, LIFETIME_COUNTS, PROGRESS
+from oracle_lib.storage.tables.activity import EVENT_KINDS, LIFETIME_COUNTS, MONEY, PROGRESS
 
 _JOINED = timedelta(days=7)
 _READ = ("user_id", "event", "session_id", "created_at", "seconds", "amount", "course_id", "lesson_id")
-_SUMS_OF_MONEY = ("revenue", "refunds")
 _PAIR = ("user_id", "day")
 _AGAIN, _LEARNED, _COUNTED = "counted_again", "learned", "counted_before"
 
@@ -100,7 +99,7 @@ def user_days_expr(first: date, end: date, pairs: ibis.Table | None = None) -> i
         sessions=_int(sitting.count(where=sitting.session_id.notnull() & (sitting.acted > 0))),
         first_acted_at=sitting.first_acted_at.min(),
         last_acted_at=sitting.last_acted_at.max(),
-        **{name: _money(sitting[name].sum()) for name in _SUMS_OF_MONEY},
+        **{name: _money(sitting[name].sum()) for name in MONEY},
         **{name: _int(sitting[name].sum()) for name in ("events", "acted", "seconds", "unpriced", *EVENT_KINDS)},
     )
 

@@ -39,10 +39,11 @@ EVENT_KINDS = (
     "support_ticket",
 )
 
+# What a user paid and got back, by day and in all.
+MONEY = ("revenue", "refunds")
 # What happens on few of a user's days.
 RARE = (
-    "revenue",
-    "refunds",
+    *MONEY,
     "signup",
     "course_complete",
     "course_withdrawn",
@@ -91,7 +92,7 @@ def _count(name: str) -> sa.Column:
 def _by_day(*others: str) -> tuple[sa.PrimaryKeyConstraint, sa.Index]:
     """Return the key of a table of days, and what finds those of a user.
 
-    The day comes first: a new day then goes to the end of the large index, and the other has an entry for each user.
+    The day comes first: a new day then goes to the end of the large index, and the other is small.
     """
     return sa.PrimaryKeyConstraint("day", "user_id", *others), sa.Index(None, "user_id")
 
