@@ -72,7 +72,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has held. Not getrusage: that counts what its parent held at the start."""
+    """Return the most memory that this process has held; getrusage counts what its parent held at the start."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (peak,) = (line for line in lines if line.startswith("VmHWM"))
     return int(peak.split()[1]) * 1024
