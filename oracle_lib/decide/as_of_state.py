@@ -8,14 +8,15 @@ question has a second definition that could drift from the first.
 What stood at the moment:
 
 - days before it from the rollups, and of its own day what the raw events before it make;
-- the levels of a segment as `segment_changes` kept them, every other field worked out from the days;
+- the levels of a segment as `segment_changes` kept them; what stood before the first change that is kept, and every
+  other field, worked out from the days;
 - traits with the later rows of `profile_changes` undone, and no tag that was set later;
 - consent, the catalogue, models and settings as they are today.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import cache, lru_cache
 
 import sqlalchemy as sa
@@ -23,7 +24,7 @@ from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.analyze import predictor, reasons
-from oracle_lib.analyze.classifier import segment_expr
+from oracle_lib.analyze.classifier import COUNTED, levels_expr, segment_expr
 from oracle_lib.analyze.features import levels_state_expr, state_expr
 from oracle_lib.analyze.targets import CHURN
 from oracle_lib.decide import fields
@@ -43,7 +44,7 @@ _OF_DAYS = [sa.column(one.name, one.type) for one in run_days.columns]
 asked = sa.table(_ASKED, sa.column("key", sa.Text), sa.column("user_id", sa.Text), *_OF_DAYS)
 # Fields of the segment whose every change is kept.
 _KEPT = frozenset(field.column for field in fields.SEGMENT.values() if field.moves == field.column)
-_FORETOLD = frozenset({*predictor.COLUMNS.values(), "churn_reason"})
+_FORETOLD = frozenset({*predictor.COLUMNS.values(), "churn_level", "churn_reason"})
 # What conditions read of `activity`.
 _LASTS = ("last_active_on", "last_lesson_on", "last_course_complete_on")
 _ROLLUPS = {
@@ -90,9 +91,16 @@ def _stand_ins(reach: int | None) -> dict[str, str]:
     return {name: written_out(query) for name, query in _stored(reach).items()} | {"activity": _lasts()}
 
 
-def is_kept(column: str) -> bool:
-    """Say whether every change of a column of `segments` is kept, so that it need not be worked out."""
-    return column in _KEPT
+def kept_since(conn: Connection) -> datetime | None:
+    """Return when the first change of a segment was kept; None: none is."""
+    return conn.scalar(sa.select(sa.func.min(tables.segment_changes.c.changed_at)))
+
+
+def kept_columns(conn: Connection) -> frozenset[str]:
+    """Return the columns of `segments` that are kept of all `run_days`, so that they need not be worked out."""
+    since = kept_since(conn)
+    first = conn.scalar(sa.select(sa.func.min(run_days.c.written)))
+    return _KEPT if since is not None and first is not None and first >= since else frozenset()
 
 
 def written_out(query: sa.Select | sa.CompoundSelect) -> str:
@@ -212,32 +220,37 @@ def _lasts() -> str:
 
 
 def _segments(conn: Connection, past: Past, columns: Collection[str], settings: Settings) -> sa.Select:
-    shown: list[ColumnElement] = [asked.c.key.label("user_id")]
-    found: sa.FromClause = asked
-    for name in columns:
-        if name in _KEPT:
-            kept = _standing(name)
-            then = sa.and_(kept.c.since <= asked.c.written, kept.c.until > asked.c.written)
-            found = found.outerjoin(kept, sa.and_(kept.c.user_id == asked.c.user_id, then))
-            shown.append(kept.c.value.label(name))
-    reckoned = [name for name in columns if name not in _KEPT | _FORETOLD]
-    foretold = [name for name in columns if name in _FORETOLD]
+    kept, since = kept_columns(conn), kept_since(conn)
+    reckoned = [name for name in columns if name not in kept | _FORETOLD]
+    foretold = [name for name in columns if name in _FORETOLD - kept]
     with scanning(conn):
         if reckoned:
             scratch_table(conn, _RECKONED, past.over(_reckoning(tuple(reckoned), settings)))
         if foretold:
             _foretell(conn, past)
+    found: sa.FromClause = asked
+    values: dict[str, ColumnElement] = {}
     for table, names in ((_RECKONED, reckoned), (_TOLD, foretold)):
         if names:
             rows = sa.table(table, sa.column("user_id"), *map(sa.column, names))
             found = found.outerjoin(rows, rows.c.user_id == asked.c.key)
-            shown += [rows.c[name] for name in names]
-    return sa.select(*shown).select_from(found)
+            values |= {name: rows.c[name] for name in names}
+    for name in columns:
+        if name in _KEPT and since is not None:
+            stood = _standing(name)
+            then = sa.and_(stood.c.since <= asked.c.written, stood.c.until > asked.c.written)
+            found = found.outerjoin(stood, sa.and_(stood.c.user_id == asked.c.user_id, then))
+            before = asked.c.written < since
+            values[name] = sa.case((before, values[name]), else_=stood.c.value) if name in values else stood.c.value
+    return sa.select(asked.c.key.label("user_id"), *(values[name].label(name) for name in columns)).select_from(found)
 
 
 @lru_cache(maxsize=64)
 def _reckoning(columns: tuple[str, ...], settings: Settings) -> str:
-    return compiled(segment_expr(state_expr(OneDay(TODAY)), settings).select("user_id", *columns))
+    day = OneDay(TODAY)
+    if set(columns) <= set(COUNTED):
+        return compiled(levels_expr(levels_state_expr(day), settings).select("user_id", *columns))
+    return compiled(segment_expr(state_expr(day), settings).select("user_id", *columns))
 
 
 def _standing(field: str) -> sa.Subquery:

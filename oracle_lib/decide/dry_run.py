@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.clock import DAY
 from oracle_lib.decide import (
+    as_of_state,
     conditions,
     past_days,
     past_differences,
@@ -252,7 +253,18 @@ def _notes(conn: Connection, rule: Definition, first: date) -> tuple[str, ...]:
         notes.append("Probabilities are those of today's models and no rule is held for a model that was not trusted.")
     if rule.trigger == "event_based":
         notes.append("Event rules are asked once a day, when it is over, not within seconds of each event.")
+    if any(conditions.field_of(leaf) for leaf in leaves):
+        notes += _of_segments(conn, first)
     sealed = conn.scalar(sa.select(sa.func.max(sealed_days.c.day)))
     if sealed is not None and sealed >= first:
         notes.append(f"Raw events are kept from {sealed + DAY} on: no event of a day before can fire a rule.")
     return tuple(notes)
+
+
+def _of_segments(conn: Connection, first: date) -> list[str]:
+    """Say from when on it is kept how segments changed, where that is not the case since before the `first` day."""
+    since = as_of_state.kept_since(conn)
+    if since is not None and since.date() < first:
+        return []
+    begin = f"Changes of segments are kept from {since.date()} on" if since else "No change of a segment is kept yet"
+    return [f"{begin}: levels before are worked out of what users did, and no change before can fire a rule."]

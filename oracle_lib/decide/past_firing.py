@@ -1,7 +1,7 @@
 """Whom a rule would have fired for on past days, and for which cause: a run's scan and its causes, for many days."""
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache, partial
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -56,11 +56,12 @@ def fire(conn: Connection, rule: Definition, days: Sequence[PastDay], *, setting
     with scanning(conn):
         as_of_state.ask(conn, may_fire.pairs(rule, days))
     as_of_state.count_early(conn, _passive(Layout.of({_HOLDS: rule.conditions})))
-    for part in _cheaper(rule.conditions):
+    kept = as_of_state.kept_columns(conn)
+    for part in _cheaper(rule.conditions, kept):
         _match(conn, rule, part, settings=settings)
         scratch_table(conn, _LIKELY, written_out(_holders(None).with_only_columns(asked.c.user_id, asked.c.as_of)))
         as_of_state.ask(conn, sa.select(sa.table(_LIKELY, sa.column("user_id", sa.Text), sa.column("as_of", sa.Date))))
-    if not all(map(_kept, leaves(rule.conditions))):
+    if not all(_kept(leaf, kept) for leaf in leaves(rule.conditions)):
         as_of_state.count_early(conn, None)
     layout = _match(conn, rule, rule.conditions, settings=settings)
     scratch_table(conn, _HOLDERS, written_out(_holders(firing.anchored(rule, layout))))
@@ -86,11 +87,11 @@ def _holding(condition: Condition) -> str:
     return compiled(matches({_HOLDS: condition}, past_days.TODAY).select("user_id", _HOLDS, *layout.columns))
 
 
-def _cheaper(condition: Condition) -> list[Condition]:
+def _cheaper(condition: Condition, kept: Collection[str]) -> list[Condition]:
     """Return what has to hold for a condition to hold and costs less to ask, the cheapest first."""
     found = [condition]
     for known in (_kept, _at_a_glance):
-        part = _whatever_else(condition, known)
+        part = _whatever_else(condition, partial(known, kept=kept))
         if part is not None and part != found[0] and not set(leaves(part)) <= may_fire.needed(condition).keys():
             found.insert(0, part)
     return found[:-1]
@@ -108,19 +109,19 @@ def _whatever_else(condition: Condition, known: Callable[[Leaf], bool]) -> Condi
     return condition if all(map(known, leaves(condition))) else None
 
 
-def _kept(leaf: Leaf) -> bool:
+def _kept(leaf: Leaf, kept: Collection[str]) -> bool:
     """Say whether a leaf is answered by what is kept, without working out a field of the segment."""
     field = None if isinstance(leaf, Changed) else field_of(leaf)
-    return field is None or as_of_state.is_kept(field.column)
+    return field is None or field.column in kept
 
 
-def _at_a_glance(leaf: Leaf) -> bool:
+def _at_a_glance(leaf: Leaf, kept: Collection[str]) -> bool:
     """Say whether a leaf asks for a level that is kept, or for what happened within the last days."""
     match leaf:
         case DaysSince(op="<" | "<=" | "=", value=within) | EventCount(within_days=int(within)):
             return within <= may_fire.A_GLANCE
         case SegmentIs():
-            return _kept(leaf)
+            return _kept(leaf, kept)
         case _:
             return False
 

@@ -374,6 +374,34 @@ def test_a_draft_is_held_against_the_live_version(life: Life) -> None:
     assert {one.cause.split(">=")[1] for day in made.days for one in day.samples} == {"8"}
 
 
+@pytest.mark.parametrize("begin", [None, start_of(FIRST + 6 * DAY) + timedelta(hours=2)], ids=["never", "midway"])
+def test_levels_from_before_any_was_kept_are_worked_out(life: Life, begin: datetime | None) -> None:
+    """As after an import of history: nothing of it was classified at the time."""
+    here = [
+        {"segment": "lifecycle", "op": "in", "value": ["active", "engaged"]},
+        {"segment": "churnRisk", "op": ">", "value": 9},
+    ]
+    levels = [*here, {"segment": "churnLevel", "op": "!=", "value": "critical"}]
+    draft = definition.read({**definition.wire(read("silent")), "conditions": {"all": [SILENT, *levels]}})
+    kept = life.dry("silent", draft=draft)
+    assert kept.proposed > 3
+    assert not any("are kept from" in note for note in kept.notes)
+    changes = tables.segment_changes
+    with life.store.engine.connect() as conn, conn.begin() as undone:
+        if begin is None:
+            conn.execute(sa.delete(changes))
+        else:
+            conn.execute(sa.update(changes).where(changes.c.changed_at < begin).values(changed_at=begin))
+        made = dry_run.run(
+            conn, life.rules["silent"].id, FIRST, LAST, now=start_of(LAST + DAY), settings=SETTINGS, draft=draft,
+            samples=10_000,
+        )  # fmt: skip
+        undone.rollback()
+    assert [(day.day, day.samples) for day in made.days] == [(day.day, day.samples) for day in kept.days]
+    said = f"kept from {begin.date()} on" if begin else "kept yet"
+    assert any(said in note for note in made.notes)
+
+
 def test_what_is_not_of_the_past_is_said(life: Life) -> None:
     assert not any("Tags" in note for note in life.dry("silent").notes)
     tagged = definition.read({**definition.wire(read("silent")), "conditions": {"all": [SILENT, {"tag": "vip"}]}})
