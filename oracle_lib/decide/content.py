@@ -6,6 +6,8 @@ The hash of a pending action's content is the SHA-256 of the very bytes that wil
 import hashlib
 import json
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def payload(
     *,
@@ -27,7 +29,7 @@ def payload(
     body = {"actionType": action_type, "content": content, "subject": subject, "userId": user_id}
     more = {"address": address, "preheader": preheader, **footer}
     body |= {name: value for name, value in more.items() if value is not None}
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _CANONICAL.encode(body).encode()
 
 
 def of_letter(payload: bytes) -> tuple[str | None, str | None]:

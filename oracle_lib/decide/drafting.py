@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.decide import content, firing, templates
 from oracle_lib.decide.candidates import candidates
-from oracle_lib.decide.evidence import evidence
+from oracle_lib.decide.evidence import Compared, compared, evidence
 from oracle_lib.decide.layout import Layout
 from oracle_lib.decide.rules_engine import Rule
 from oracle_lib.errors import Invalid
@@ -30,6 +30,7 @@ _INSERT = sa.text(
     " expires_at timestamptz)"
     " ON CONFLICT DO NOTHING RETURNING id, rule_id"
 )
+_FACTS = {name: f"fact_{name}" for name in templates.FACTS}
 _PRIVATE = frozenset({"first_name", "last_name"})
 
 
@@ -70,15 +71,17 @@ def write(
 def drafts(conn: Connection, chosen: Sequence[Rule], as_of: date) -> Iterator[Drafts]:
     """Fill in the candidates' messages, two thousand at a time, so that no more are ever held."""
     layout = Layout.of({name: rule.definition.conditions for rule, name in firing.column_of(chosen).items()})
-    by_id = {rule.id: rule for rule in chosen}
+    by_id = {rule.id: (rule, compared(rule.definition.conditions, layout, as_of)) for rule in chosen}
     found = conn.execute(_facts(as_of, layout.columns), execution_options={"yield_per": _AT_ONCE})
-    for rows in found.mappings().partitions():
+    columns = list(found.keys())
+    for rows in found.partitions():
         some = Drafts([], [])
-        for row in rows:
-            rule = by_id[row["rule_id"]]
+        for values in rows:
+            row = dict(zip(columns, values, strict=True))
+            rule, asked = by_id[row["rule_id"]]
             named = {"rule_id": rule.id, "rule_version": rule.version, "user_id": row["user_id"], "cause": row["cause"]}
             try:
-                some.rows.append({**named, **_draft(rule, dict(row), layout, as_of)})
+                some.rows.append({**named, **_draft(rule, row, asked, as_of)})
             except Invalid:
                 some.unfit.append({**named, "reason": "template"})
         yield some
@@ -111,7 +114,8 @@ def _facts(as_of: date, columns: Sequence[str]) -> sa.Select:
             candidates.c.rule_id,
             candidates.c.user_id,
             candidates.c.cause,
-            candidates.c.fired,
+            # Goes as it is into what is stored.
+            sa.cast(fired, sa.Text).label("fired"),
             candidates.c.experiment_id,
             candidates.c.arm,
             users.c.locale,
@@ -129,12 +133,12 @@ def _facts(as_of: date, columns: Sequence[str]) -> sa.Select:
     )
 
 
-def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -> dict[str, object]:
+def _draft(rule: Rule, row: Mapping[str, object], asked: Sequence[Compared], as_of: date) -> dict[str, object]:
     """Return what one candidate is told and why. Raises `Invalid` when the words cannot be filled in."""
     said = rule.definition
     user_id, arm = str(row["user_id"]), row["arm"]
     locale = row["locale"] if isinstance(row["locale"], str) else None
-    facts = {name: row[f"fact_{name}"] for name in templates.FACTS}
+    facts = {name: row[column] for name, column in _FACTS.items()}
     message = said.message(arm if isinstance(arm, str) else None)
     language = message.language_for(locale)
     words = message.words_in(language).filled_in(facts)
@@ -148,8 +152,8 @@ def _draft(rule: Rule, row: Mapping[str, object], layout: Layout, as_of: date) -
         address=message.address,
     )
     why = {
-        "fired": row["fired"],
-        "matched": evidence(said.conditions, layout, row, as_of),
+        "fired": msgspec.Raw(str(row["fired"])),
+        "matched": evidence(asked, row),
         "facts": {name: value for name, value in facts.items() if name not in _PRIVATE and value is not None},
         "asOf": as_of.isoformat(),
     }

@@ -84,7 +84,7 @@ def fire(conn: Connection, rules: Sequence[Rule], *, as_of: date, now: datetime,
     for rule, column in columns.items():
         add_candidates(conn, rule, _caused(rule, column, layout, as_of, now).subquery())
     leave_out_answered(conn)
-    conn.execute(sa.text("ANALYZE pg_temp.candidates"))
+    conn.execute(sa.text("ANALYZE pg_temp.candidates (rule_id, user_id, cause, action_type)"))
     return matched
 
 
@@ -220,11 +220,9 @@ def _by_event(asked: Asked, names: list[str]) -> sa.Select:
 def _by_segment(asked: Asked, moved: list[str]) -> sa.Select:
     user_id = asked.rows.c.user_id
     change = segment_changes.c
-    fired = sa.func.jsonb_build_object(
-        "field", change.field, "old", change.old, "new", change.new, "at", change.changed_at, "changeId", change.id
-    )
+    told = (change.field, change.old, change.new, change.changed_at, change.id)
     query = (
-        sa.select(*asked.each, sa.cast(change.id, sa.Text).label("cause"), fired.label("fired"))
+        sa.select(*asked.each, *told)
         .ext(pg.distinct_on(*asked.each))
         .join(users, users.c.id == user_id)
         .join(segment_changes, change.user_id == user_id)
@@ -239,7 +237,12 @@ def _by_segment(asked: Asked, moved: list[str]) -> sa.Select:
         )
         .order_by(*asked.each, change.id.desc())
     )
-    return query if asked.written is None else query.where(change.changed_at <= asked.written)
+    newest = (query if asked.written is None else query.where(change.changed_at <= asked.written)).subquery("newest").c
+    fired = sa.func.jsonb_build_object(
+        "field", newest.field, "old", newest.old, "new", newest.new, "at", newest.changed_at, "changeId", newest.id
+    )
+    each = (newest[column.name] for column in asked.each)
+    return sa.select(*each, sa.cast(newest.id, sa.Text).label("cause"), fired.label("fired"))
 
 
 def _by_time(asked: Asked, rule: Definition) -> sa.Select:

@@ -18,7 +18,7 @@ from oracle_lib.decide import conditions, firing, matching, rule_records, rules_
 from oracle_lib.decide.candidates import candidates
 from oracle_lib.decide.conditions import Condition
 from oracle_lib.decide.definition import HOLDOUT
-from oracle_lib.decide.evidence import evidence
+from oracle_lib.decide.evidence import compared, evidence
 from oracle_lib.decide.layout import Layout
 from oracle_lib.decide.rules_engine import Rule
 from oracle_lib.errors import NotFound
@@ -127,7 +127,7 @@ def _judged(conn: Connection, rule: Rule, as_of: date, alone: ibis.Table) -> lis
 
 
 def _found(part: Condition, layout: Layout, row: Mapping[str, object], as_of: date) -> Mapping[str, object]:
-    return {} if len(conditions.nodes(part)) > 1 else evidence(part, layout, row, as_of)
+    return {} if len(conditions.nodes(part)) > 1 else evidence(compared(part, layout, as_of), row)
 
 
 def _of_the_rule(conn: Connection, rule: Rule, now: datetime) -> list[Answer]:

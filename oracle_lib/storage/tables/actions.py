@@ -31,6 +31,12 @@ def _one_of(column: str, words: tuple[str, ...]) -> sa.CheckConstraint:
     return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
+def _of_known(known: str, *columns: str, unique: bool = False) -> sa.Index:
+    """Return an index of those actions that have a value in the column `known`: most are proposals, which lack it."""
+    name = f"{'uq' if unique else 'ix'}_actions_{'_'.join(columns)}"
+    return sa.Index(name, *columns, unique=unique, postgresql_where=sa.text(f"{known} IS NOT NULL"))
+
+
 actions = sa.Table(
     "actions",
     metadata,
@@ -101,14 +107,14 @@ actions = sa.Table(
         name="policy",
     ),
     sa.UniqueConstraint("rule_id", "user_id", "cause"),
-    sa.UniqueConstraint("channel", "provider_id"),
     sa.Index("ix_actions_user_id_status", "user_id", "status"),
     sa.Index("ix_actions_status_scheduled_at", "status", "scheduled_at"),
     sa.Index("ix_actions_action_type_created_at", "action_type", "created_at"),
     # What was sent in the last hour on a channel, and by a version of a rule.
-    sa.Index("ix_actions_action_type_first_attempt_at", "action_type", "first_attempt_at"),
-    sa.Index("ix_actions_rule_id_rule_version_first_attempt_at", "rule_id", "rule_version", "first_attempt_at"),
-    sa.Index("ix_actions_executed_at", "executed_at"),
+    _of_known("first_attempt_at", "action_type", "first_attempt_at"),
+    _of_known("first_attempt_at", "rule_id", "rule_version", "first_attempt_at"),
+    _of_known("executed_at", "executed_at"),
+    _of_known("provider_id", "channel", "provider_id", unique=True),
 )
 
 # One row a move, written in the move's own transaction.
