@@ -290,10 +290,10 @@ def anything_waits(store: Store, now: datetime) -> bool:
     from oracle_lib.storage import queue
 
     with store.transaction() as conn:
-        users = sa.select(dirty_users.c.id)
+        users = sa.select(dirty_users.c.stage)
         if findings.gate_is_open(conn) is False:
             users = users.where(dirty_users.c.stage != "rules")
-        if conn.scalar(sa.select(sa.or_(sa.exists(sa.select(dirty_user_days.c.id)), sa.exists(users)))):
+        if conn.scalar(sa.select(sa.or_(sa.exists(sa.select(dirty_user_days.c.day)), sa.exists(users)))):
             return True
         stands = queue.stands_for(conn, "predictions")
         return stands is not None and stands <= clock.newest_closed_day(now)

@@ -121,7 +121,8 @@ def publish(
 
     `scope` names the rows of `target` that must be in `rows` or go; without one nothing is deleted. The stage holds the
     lock named by the table, taken before anything it reads. Columns of `target` that `rows` lacks keep their value or
-    default; `updated_at` moves when a row does.
+    default; `updated_at` moves when a row does. New rows are written, and lie, in the order of `key`: an index in that
+    order then grows at one place.
     """
     if scope is None:
         standing, join = _quote(target.name), "LEFT JOIN"
@@ -186,7 +187,8 @@ def _write(
         run(conn, f"UPDATE {name} t SET {', '.join(made)} FROM {_DIFFERING} d WHERE {same}")
     if "insert" in counts:
         columns = ", ".join(map(_quote, rows.columns))
-        run(conn, f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {_DIFFERING} WHERE act = 'insert'")
+        fresh = f"SELECT {columns} FROM {_DIFFERING} WHERE act = 'insert' ORDER BY {', '.join(map(_quote, key))}"
+        run(conn, f"INSERT INTO {name} ({columns}) {fresh}")
     if history is not None:
         run(conn, _kept(history))
     return Published(inserted=counts.get("insert", 0), updated=counts.get("update", 0), deleted=counts.get("delete", 0))
@@ -211,14 +213,16 @@ def _differing(rows: ibis.Table, key: list[str], data: list[str], joined: str, h
 
 def _kept(history: History) -> str:
     """Compose what keeps the changes of the watched columns."""
-    changes = ", ".join(f"('{name}', d.old_{name}::text, d.{_quote(name)}::text)" for name in history.columns)
+    moved = " UNION ALL ".join(
+        f"SELECT user_id, '{name}' AS field, old_{name}::text AS old, {_quote(name)}::text AS new FROM {_DIFFERING}"
+        f" WHERE act <> 'delete' AND old_{name} IS DISTINCT FROM {_quote(name)}"
+        for name in history.columns
+    )
     return (
         f"INSERT INTO {_quote(history.table.name)} (user_id, field, old, new, as_of, cause)"
-        f" SELECT d.user_id, field, old, new, DATE '{history.as_of:%Y-%m-%d}',"
-        f" COALESCE(k.cause, '{history.causes.otherwise}') FROM {_DIFFERING} d"
-        f" CROSS JOIN LATERAL (VALUES {changes}) AS change(field, old, new)"
-        f" LEFT JOIN {_quote(history.causes.known)} k ON k.user_id = d.user_id"
-        " WHERE d.act <> 'delete' AND old IS DISTINCT FROM new"
+        f" SELECT user_id, m.field, m.old, m.new, DATE '{history.as_of:%Y-%m-%d}',"
+        f" COALESCE(k.cause, '{history.causes.otherwise}')"
+        f" FROM ({moved}) m LEFT JOIN {_quote(history.causes.known)} k USING (user_id)"
     )
 
 

@@ -38,12 +38,11 @@ event_keys = sa.Table(
     postgresql_partition_by="RANGE (received_on)",
 )
 
-# Append only, no unique key: a writer that skipped its row because an older one stands there would be missed when a
-# stage consumes the older one before the writer commits.
+# Append only, no key: a writer that skipped its row because an older one stands there would be missed when a stage
+# consumes the older one before the writer commits. Nor is a row ever looked up by itself.
 dirty_user_days = sa.Table(
     "dirty_user_days",
     metadata,
-    serial_id(),
     sa.Column("user_id", sa.Text, nullable=False),
     sa.Column("day", sa.Date, nullable=False),
     moment("noticed_at", default_now=True),
@@ -55,7 +54,6 @@ dirty_user_days = sa.Table(
 dirty_users = sa.Table(
     "dirty_users",
     metadata,
-    serial_id(),
     sa.Column("stage", sa.Text, nullable=False),
     sa.Column("user_id", sa.Text),
     # Why: events, profile, course, or time alone.
