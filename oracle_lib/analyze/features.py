@@ -6,16 +6,15 @@ the many past days a model is trained on. Nothing here can see beyond `as_of`.
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from itertools import pairwise
 
 import ibis
 
 from oracle_lib.observe.activity import activity_expr, progress_expr
 from oracle_lib.observe.habits import habits_expr
-from oracle_lib.observe.moments import Moments
+from oracle_lib.observe.moments import Moments, days_between
 from oracle_lib.storage.relations import relation
 from oracle_lib.storage.tables import activity, habits, user_days, users
-from oracle_lib.storage.tables.activity import WEEK_ENDS
+from oracle_lib.storage.tables.activity import BITS, BITS_KEPT
 
 # A user who never acted is as silent as their profile is old; the day they joined counts as the last sign of life.
 _SECONDS_A_DAY = 86400.0
@@ -64,15 +63,17 @@ def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table
     state = state.mutate(**{name: state[name].fill_null(0) for name in _COUNTS if name in state.columns})
     return state.mutate(
         active_weeks_4=_active_weeks(state),
-        days_joined=_days_between(state.joined_on, state.as_of),
-        days_silent=_days_between(seen_on, state.as_of),
+        days_joined=days_between(state.joined_on, state.as_of),
+        days_silent=days_between(seen_on, state.as_of),
         recency=(_epoch(state.as_of) + _SECONDS_A_DAY - last_act) / _SECONDS_A_DAY,
     )
 
 
 def _active_weeks(state: ibis.Table) -> ibis.Value:
-    windows = [ibis.literal(0), *(state[f"active_days_{days}d"] for days in WEEK_ENDS)]
-    return sum((longer > shorter).cast("int32") for shorter, longer in pairwise(windows))
+    ago = ibis.least(days_between(state.last_active_on, state.as_of).fill_null(0), BITS_KEPT)
+    # The lowest bit is `as_of` then.
+    days = state.active_bits.cast("int64") << ago
+    return sum((((days >> 7 * week) & 0b111_1111) > 0).cast("int32") for week in range(BITS // 7))
 
 
 def happened_between_expr(moments: Moments, horizon: timedelta, column: str) -> ibis.Table:
@@ -80,16 +81,12 @@ def happened_between_expr(moments: Moments, horizon: timedelta, column: str) -> 
     d = relation(user_days)
     d = d.filter(d[column] > 0).select("user_id", "day")
     seen = moments.attach(d)
-    after = (seen.day > seen.as_of) & (_days_between(seen.as_of, seen.day) <= horizon.days)
+    after = (seen.day > seen.as_of) & (days_between(seen.as_of, seen.day) <= horizon.days)
     return seen.filter(after).select("as_of", "user_id").distinct()
 
 
-def _days_between(earlier: ibis.Value, later: ibis.Value) -> ibis.Value:
-    return (later - earlier).cast("int32")
-
-
 def _epoch(day: ibis.Value) -> ibis.Value:
-    return _days_between(ibis.literal(_EPOCH), day).cast("float64") * _SECONDS_A_DAY
+    return days_between(ibis.literal(_EPOCH), day).cast("float64") * _SECONDS_A_DAY
 
 
 # Counts are unknown for a user without any event only in the sense that they are zero.

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from oracle_lib.settings import Settings
-from oracle_lib.storage.tables.activity import LIFETIME_COUNTS, WEEK_ENDS, WINDOWS
+from oracle_lib.storage.tables.activity import LIFETIME_COUNTS, WINDOWS
 
 if TYPE_CHECKING:
     import ibis
@@ -23,12 +23,7 @@ FEATURES = (
     "active_weeks_4",
     "revenue",
     "refunds",
-    *(
-        f"{measure}_{days}d"
-        for measure, windows in WINDOWS.items()
-        for days in windows
-        if measure != "login" and days not in WEEK_ENDS[1:]
-    ),
+    *(f"{measure}_{days}d" for measure, windows in WINDOWS.items() for days in windows if measure != "login"),
     *(f"{kind}_total" for kind in LIFETIME_COUNTS if kind != "unpriced"),
 )
 

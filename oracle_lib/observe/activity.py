@@ -9,6 +9,7 @@ Test: `tests/unit/test_incremental_equals_rebuild.py`.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 
 import ibis
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 from oracle_lib.clock import DAY, start_of
 from oracle_lib.observe import catalogue
 from oracle_lib.observe.habits import habits_expr, new_habits_expr
-from oracle_lib.observe.moments import Moments, OneDay, keep_turns, turn
+from oracle_lib.observe.moments import Moments, OneDay, days_between, keep_turns, turn
 from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
 from oracle_lib.storage.publish import Published, Scope, added, merge, publish, scratch_table
@@ -32,11 +33,13 @@ from oracle_lib.storage.tables import (
     user_days,
     user_lessons,
 )
-from oracle_lib.storage.tables.activity import EVENT_KINDS, LIFETIME_COUNTS, MONEY, PROGRESS
+from oracle_lib.storage.tables.activity import BITS, BITS_KEPT, EVENT_KINDS, LIFETIME_COUNTS, MONEY, PROGRESS
 
 _JOINED = timedelta(days=7)
+_ALL_BITS = 2**BITS - 1
 _READ = ("user_id", "event", "session_id", "created_at", "seconds", "amount", "course_id", "lesson_id")
-_PAIR = ("user_id", "day")
+# A history that comes at once lies as it would have, day by day: a window then reads a stretch of the table.
+_PAIR = ("day", "user_id")
 _AGAIN, _LEARNED, _COUNTED = "counted_again", "learned", "counted_before"
 
 
@@ -127,10 +130,14 @@ def activity_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Tab
     if users is not None:
         d = d.semi_join(users, "user_id")
     d = moments.attach(d, "day")
-    return d.group_by("as_of", "user_id").aggregate(
+    rows = d.group_by("as_of", "user_id").aggregate(
         **_of_all_days(d),
         **_windows(d, lambda measure, days: measure.sum(where=d.day > moments.before(d, days))),
+        bits=_bits(d, d.acted > 0),
     )
+    ago = days_between(rows.last_active_on, rows.as_of)
+    since_last = (rows.bits >> ibis.least(ago, BITS_KEPT)) & _ALL_BITS
+    return rows.mutate(active_bits=_int(ibis.cases((ago < BITS_KEPT, since_last), else_=0))).drop("bits")
 
 
 def standing_expr(moments: Moments, users: ibis.Table | None = None) -> ibis.Table:
@@ -147,7 +154,9 @@ def changes_expr(as_of: date, turns: ibis.Table, left_out: ibis.Table) -> ibis.T
     """
     d = relation(user_days).join(turns, "day").anti_join(left_out, "user_id")
     windows = _windows(d, lambda measure, days: (measure * d[turn(days)]).sum())
-    changes = d.group_by("user_id").aggregate(**_of_all_days(d, d.is_new), **windows)
+    d = OneDay(as_of).attach(d)
+    bits = _bits(d, d.is_new & (d.acted > 0))
+    changes = d.group_by("user_id").aggregate(**_of_all_days(d, d.is_new), **windows, active_bits=bits)
     learned = scratch(_LEARNED, {"as_of": "date", "user_id": "string", "course_id": "string"})
     progress = _far(OneDay(as_of).attach(relation(user_lessons), "day"), learned).drop("as_of")
     return changes.left_join(progress, "user_id").drop("user_id_right")
@@ -159,8 +168,24 @@ def _learned_expr(before: date, as_of: date) -> ibis.Table:
     return _newest_course(OneDay(as_of).attach(done.filter(_between(done.day, before, as_of))))
 
 
-def _moved(name: str) -> str:
+def _bits(d: ibis.Table, counted: ibis.Value) -> ibis.Value:
+    """Return the days in `d` that are `counted` as bits, `as_of` the lowest; as many as `active_bits` may need."""
+    ago = days_between(d.day, d.as_of)
+    near = counted & (ago < BITS_KEPT + BITS)
+    return (ibis.literal(1).cast("int64") << ibis.least(ago, BITS_KEPT + BITS)).bit_or(where=near)
+
+
+def _moved(name: str, as_of: date) -> str:
     """Return what a column of `activity` becomes with what the days between say of it; they are after all others."""
+    if name == "active_bits":
+        kept = f"DATE '{as_of - timedelta(days=BITS_KEPT)}'"
+        gap = "m.last_active_on - t.last_active_on"
+        return (
+            f"CASE WHEN COALESCE(m.last_active_on, t.last_active_on) <= {kept} THEN 0"
+            " WHEN m.last_active_on IS NULL THEN t.active_bits"
+            f" ELSE (((m.active_bits >> (DATE '{as_of}' - m.last_active_on))"
+            f" | CASE WHEN {gap} < {BITS} THEN t.active_bits::bigint << ({gap}) ELSE 0 END) & {_ALL_BITS})::int END"
+        )
     if name in PROGRESS:
         return f"CASE WHEN m.course_id IS NULL THEN t.{name} ELSE m.{name} END"
     if name.startswith("first_"):
@@ -242,10 +267,7 @@ def _rollup_window(conn: Connection, first: date, end: date) -> int:
     counted = counted.filter((counted.day >= first) & (counted.day < end)).select(*_PAIR)
     scratch_table(conn, _COUNTED, counted.semi_join(pairs, list(_PAIR)))
     scope = Scope(_COUNTED, _PAIR)
-    # A history that comes at once lies as it would have, day by day: a window then reads a stretch of the table.
-    # PostgreSQL keeps the order where it matters, with hundreds of thousands of rows and a table that was empty.
-    by_day = user_days_expr(first, end, pairs).order_by("day")
-    done: Published = publish(conn, user_days, by_day, key=_PAIR, scope=scope)
+    done: Published = publish(conn, user_days, user_days_expr(first, end, pairs), key=_PAIR, scope=scope)
     publish(conn, user_day_events, user_day_events_expr(first, end, pairs), key=(*_PAIR, "event"), scope=scope)
     lesson_key = (*_PAIR, "course_id", "lesson_id")
     publish(conn, user_lessons, user_lessons_expr(first, end, pairs), key=lesson_key, scope=scope)
@@ -289,7 +311,7 @@ def _move(conn: Connection, before: date, as_of: date) -> ActivityReport:
     left_out = scratch(_AGAIN, {"user_id": "string"})
     scratch_table(conn, _LEARNED, _learned_expr(before, as_of))
     changes = changes_expr(as_of, keep_turns(conn, before, as_of), left_out)
-    moved = merge(conn, activity, changes, key="user_id", becomes=_moved)
+    moved = merge(conn, activity, changes, key="user_id", becomes=partial(_moved, as_of=as_of))
     grown = merge(conn, habits, new_habits_expr(OneDay(as_of), before, left_out), key="user_id")
     return ActivityReport(as_of, users=moved, written=moved + grown)
 

@@ -17,7 +17,7 @@ from oracle_lib.storage.publish import compiled, run
 from oracle_lib.storage.relations import scratch
 
 # Every distance in days that a window may have.
-DISTANCES = (1, 7, 14, 21, 28, 30, 90)
+DISTANCES = (1, 7, 30, 90)
 _TABLE, _OF_USERS, _TURNS = "moments", "moments_of_users", "turns"
 
 
@@ -115,6 +115,11 @@ def keep_turns(conn: Connection, before: date, as_of: date) -> ibis.Table:
     conn.execute(sa.insert(sa.table(_TURNS, *map(sa.column, columns))), kept)
     run(conn, f"ANALYZE {_TURNS}")
     return scratch(_TURNS, {**columns, **{turn(long): "int32" for long in DISTANCES}})
+
+
+def days_between(earlier: ibis.Value, later: ibis.Value) -> ibis.Value:
+    """Return the days from one date to another."""
+    return (later - earlier).cast("int32")
 
 
 def _make(conn: Connection, table: str, columns: Mapping[str, str]) -> None:

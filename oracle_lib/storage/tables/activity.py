@@ -55,12 +55,10 @@ RARE = (
     "referral_shared",
     "support_ticket",
 )
-# The ends of the last four weeks: with an active day more in a window than in the one before, the week between had one.
-WEEK_ENDS = (7, 14, 21, 28)
 # Measure -> the windows it is kept for, in days.
 WINDOWS: dict[str, tuple[int, ...]] = {
     "acted": (1, 7, 30, 90),
-    "active_days": (*WEEK_ENDS, 30, 90),
+    "active_days": (7, 30, 90),
     "login": (7, 30),
     "lesson_complete": (1, 7, 30, 90),
     "quiz_pass": (30,),
@@ -82,6 +80,9 @@ LIFETIME_COUNTS = (
     "upgrade",
     "unpriced",
 )
+# Of so many days up to a user's last active one `active_bits` says which were active, the last as the lowest bit.
+# It does not move with time, until the last has left a window of `BITS_KEPT` days: then it is 0.
+BITS, BITS_KEPT = 28, 30
 PROGRESS = ("course_id", "lessons_done", "lessons_in_course")
 
 
@@ -178,6 +179,7 @@ activity = sa.Table(
     sa.Column("refunds", Money, nullable=False, server_default="0"),
     *(_count(f"{kind}_total") for kind in LIFETIME_COUNTS),
     *(_count(f"{measure}_{days}d") for measure, windows in WINDOWS.items() for days in windows),
+    _count("active_bits"),
     # The course with the newest completed lesson, and how far the user is in it: PROGRESS.
     sa.Column("course_id", sa.Text),
     sa.Column("lessons_done", sa.Integer),
