@@ -59,11 +59,12 @@ class Academy:
     users: int
     a_day: int
 
-    def vacuum(self) -> None:
-        """Leave the tables as autovacuum would after a while."""
-        with self.store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-            conn.exec_driver_sql("VACUUM ANALYZE")
-            conn.exec_driver_sql("CHECKPOINT")
+
+def vacuum(store: Store) -> None:
+    """Leave the tables as autovacuum would after a while."""
+    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.exec_driver_sql("VACUUM ANALYZE")
+        conn.exec_driver_sql("CHECKPOINT")
 
 
 @contextmanager
@@ -78,9 +79,9 @@ def server(folder: Path) -> Iterator[EmbeddedServer]:
 
 
 @contextmanager
-def database(made: EmbeddedServer, name: str) -> Iterator[Store]:
-    """Make a migrated database and drop it afterwards."""
-    store = Store(made.ensure_database(name))
+def database(made: EmbeddedServer, name: str, *, template: str | None = None) -> Iterator[Store]:
+    """Make a migrated database, or a copy of one nobody is connected to, and drop it afterwards."""
+    store = Store(made.ensure_database(name, template=template))
     with store.transaction() as conn:
         migrate(conn)
     yield store
@@ -99,13 +100,13 @@ def build(store: Store, *, users: int, a_day: int, newest: int, say: Say) -> Aca
         rules_engine.install_starters(conn, NOW)
         for back in range(DAYS, 0, -1):
             _make_day(conn, LAST - back * DAY, users, a_day)
-    made.vacuum()
+    vacuum(store)
     with timed(say, "work everything out for the first time"):
         run_chain(store, LAST - DAY)
     _age_rules(store)
     with store.transaction() as conn:
         _make_day(conn, LAST, users, newest)
-    made.vacuum()
+    vacuum(store)
     return made
 
 
