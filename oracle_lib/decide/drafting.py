@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from oracle_lib.decide import content, firing, templates
 from oracle_lib.decide.candidates import candidates
+from oracle_lib.decide.definition import Words
 from oracle_lib.decide.evidence import Compared, compared, evidence
 from oracle_lib.decide.layout import Layout
 from oracle_lib.decide.rules_engine import Rule
@@ -40,6 +41,18 @@ class Drafts:
 
     rows: list[dict[str, object]]
     unfit: list[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class _Letter:
+    """What a rule says to everybody of an arm and a locale: templates, what was compared, what each message shares."""
+
+    words: Words
+    asked: Sequence[Compared]
+    action_type: str
+    locale: str | None
+    address: str | None
+    same: Mapping[str, object]
 
 
 def write(
@@ -74,16 +87,20 @@ def drafts(conn: Connection, chosen: Sequence[Rule], as_of: date) -> Iterator[Dr
     by_id = {rule.id: (rule, compared(rule.definition.conditions, layout, as_of)) for rule in chosen}
     found = conn.execute(_facts(as_of, layout.columns), execution_options={"yield_per": _AT_ONCE})
     columns = list(found.keys())
+    letters: dict[tuple[object, ...], _Letter] = {}
     for rows in found.partitions():
         some = Drafts([], [])
         for values in rows:
             row = dict(zip(columns, values, strict=True))
-            rule, asked = by_id[row["rule_id"]]
-            named = {"rule_id": rule.id, "rule_version": rule.version, "user_id": row["user_id"], "cause": row["cause"]}
+            group = (row["rule_id"], row["arm"], row["locale"])
+            letter = letters.get(group)
+            if letter is None:
+                letter = letters[group] = _letter(*by_id[row["rule_id"]], row["arm"], row["locale"])
             try:
-                some.rows.append({**named, **_draft(rule, row, asked, as_of)})
+                some.rows.append(_draft(letter, row, as_of))
             except Invalid:
-                some.unfit.append({**named, "reason": "template"})
+                named = {name: letter.same[name] for name in ("rule_id", "rule_version")}
+                some.unfit.append({**named, "user_id": row["user_id"], "cause": row["cause"], "reason": "template"})
         yield some
 
 
@@ -133,47 +150,63 @@ def _facts(as_of: date, columns: Sequence[str]) -> sa.Select:
     )
 
 
-def _draft(rule: Rule, row: Mapping[str, object], asked: Sequence[Compared], as_of: date) -> dict[str, object]:
-    """Return what one candidate is told and why. Raises `Invalid` when the words cannot be filled in."""
+def _letter(rule: Rule, asked: Sequence[Compared], arm: str | None, locale: str | None) -> _Letter:
     said = rule.definition
-    user_id, arm = str(row["user_id"]), row["arm"]
-    locale = row["locale"] if isinstance(row["locale"], str) else None
-    facts = {name: row[column] for name, column in _FACTS.items()}
-    message = said.message(arm if isinstance(arm, str) else None)
+    message = said.message(arm)
     language = message.language_for(locale)
-    words = message.words_in(language).filled_in(facts)
+    return _Letter(
+        words=message.words_in(language),
+        asked=asked,
+        action_type=said.action_type,
+        locale=locale,
+        address=message.address,
+        same={
+            "rule_id": rule.id,
+            "rule_version": rule.version,
+            "action_type": said.action_type,
+            "priority": said.priority,
+            "message_class": said.message_class,
+            "topic": said.topic,
+            "template": message.template,
+            "locale": locale,
+            "language": language,
+            "address": message.address,
+            "triggered_by": said.name,
+            "arm": arm,
+        },
+    )
+
+
+def _draft(letter: _Letter, row: Mapping[str, object], as_of: date) -> dict[str, object]:
+    """Return what one candidate is told and why. Raises `Invalid` when the words cannot be filled in."""
+    user_id = str(row["user_id"])
+    facts = {name: row[column] for name, column in _FACTS.items()}
+    words = letter.words.filled_in(facts)
     sealed = content.payload(
         user_id=user_id,
-        action_type=said.action_type,
+        action_type=letter.action_type,
         subject=words.subject,
         content=words.content,
         preheader=words.preheader,
-        locale=locale,
-        address=message.address,
+        locale=letter.locale,
+        address=letter.address,
     )
     why = {
         "fired": msgspec.Raw(str(row["fired"])),
-        "matched": evidence(asked, row),
+        "matched": evidence(letter.asked, row),
         "facts": {name: value for name, value in facts.items() if name not in _PRIVATE and value is not None},
         "asOf": as_of.isoformat(),
     }
     return {
-        "action_type": said.action_type,
-        "priority": said.priority,
-        "message_class": said.message_class,
-        "topic": said.topic,
-        "template": message.template,
+        **letter.same,
+        "user_id": user_id,
+        "cause": row["cause"],
         "subject": words.subject,
         "content": words.content,
         "preheader": words.preheader,
-        "locale": locale,
-        "language": language,
-        "address": message.address,
         "content_hash": content.content_hash(sealed),
-        "triggered_by": said.name,
         "trigger_data": why,
         "experiment_id": row["experiment_id"],
-        "arm": arm,
     }
 
 
