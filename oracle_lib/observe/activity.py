@@ -179,19 +179,23 @@ def _bits(d: ibis.Table, counted: ibis.Value) -> ibis.Value:
 def _moved(name: str, as_of: date) -> str:
     """Return what a column of `activity` becomes with what the days between say of it; they are after all others."""
     if name == "active_bits":
-        kept = f"DATE '{as_of - timedelta(days=BITS_KEPT)}'"
-        gap = "m.last_active_on - t.last_active_on"
-        return (
-            f"CASE WHEN COALESCE(m.last_active_on, t.last_active_on) <= {kept} THEN 0"
-            " WHEN m.last_active_on IS NULL THEN t.active_bits"
-            f" ELSE (((m.active_bits >> (DATE '{as_of}' - m.last_active_on))"
-            f" | CASE WHEN {gap} < {BITS} THEN t.active_bits::bigint << ({gap}) ELSE 0 END) & {_ALL_BITS})::int END"
-        )
+        return _moved_bits(as_of)
     if name in PROGRESS:
         return f"CASE WHEN m.course_id IS NULL THEN t.{name} ELSE m.{name} END"
     if name.startswith("first_"):
         return f"COALESCE(t.{name}, m.{name})"
     return f"COALESCE(m.{name}, t.{name})" if name.startswith("last_") else added(name)
+
+
+def _moved_bits(as_of: date) -> str:
+    """Return what `active_bits` becomes: those that stand, shifted up to a newer last active day, and the new ones."""
+    gap = "m.last_active_on - t.last_active_on"
+    return (
+        f"CASE WHEN COALESCE(m.last_active_on, t.last_active_on) <= DATE '{as_of - timedelta(days=BITS_KEPT)}' THEN 0"
+        " WHEN m.last_active_on IS NULL THEN t.active_bits"
+        f" ELSE (((m.active_bits >> (DATE '{as_of}' - m.last_active_on))"
+        f" | CASE WHEN {gap} < {BITS} THEN t.active_bits::bigint << ({gap}) ELSE 0 END) & {_ALL_BITS})::int END"
+    )
 
 
 def _of_all_days(d: ibis.Table, counted: ibis.Value | None = None) -> dict[str, ibis.Value]:
