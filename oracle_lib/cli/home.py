@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 
 from oracle_lib.errors import Conflict, Permanent
 from oracle_lib.settings import Settings
-from oracle_lib.storage.engine import Store, psycopg2_url, psycopg_url
+from oracle_lib.storage.engine import Store, create_database, psycopg2_url, psycopg_url
 
 # `dagster.yaml` and `workspace.yaml` stand at the root of the repository, beside the packages.
 ROOT = Path(__file__).parents[2]
@@ -141,9 +141,7 @@ def _external(settings: Settings, url: str) -> Addresses:
     engine = sa.create_engine(psycopg_url(url), isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 10})
     try:
         with engine.connect() as conn:
-            there = conn.scalar(sa.text("SELECT 1 FROM pg_database WHERE datname = :n"), {"n": _DAGSTER_DATABASE})
-            if there is None:
-                conn.exec_driver_sql(f"CREATE DATABASE {_DAGSTER_DATABASE}")
+            create_database(conn, _DAGSTER_DATABASE)
     except sa.exc.ProgrammingError as error:
         raise Permanent(
             f"There is no database `{_DAGSTER_DATABASE}` and this role may not make one. "

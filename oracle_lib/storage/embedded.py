@@ -14,13 +14,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, NullPool
-from sqlalchemy.dialects import postgresql
 
 from oracle_lib.errors import Permanent
-from oracle_lib.storage.engine import psycopg_url
+from oracle_lib.storage.engine import create_database, psycopg_url, quoted
 
 _START_SECONDS = 300
-_quoted = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
 _CONFIG = {
     # A table of daily partitions takes one lock a partition in every statement that cannot prune.
     "max_locks_per_transaction": "1024",
@@ -85,15 +83,13 @@ class EmbeddedServer:
     def ensure_database(self, name: str, *, template: str | None = None) -> str:
         """Make a database if it is not there, and return its address."""
         with self._maintenance() as conn:
-            if conn.scalar(sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name}) is None:
-                made_from = f"TEMPLATE {_quoted(template)}" if template else _BY_CODE_POINT
-                conn.exec_driver_sql(f"CREATE DATABASE {_quoted(name)} {made_from}")
+            create_database(conn, name, f"TEMPLATE {quoted(template)}" if template else _BY_CODE_POINT)
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
         """Drop a database, ending whoever is connected to it; fine when it is not there."""
         with self._maintenance() as conn:
-            conn.exec_driver_sql(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
+            conn.exec_driver_sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
 
     @contextmanager
     def _maintenance(self) -> Iterator[Connection]:

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, make_url
 
 SCHEMA = "oracle"
+quoted = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
 
 _SESSION_OPTIONS = {
     "search_path": f"{SCHEMA},public",
@@ -36,6 +38,18 @@ def psycopg_url(url: str) -> URL:
 def psycopg2_url(url: str) -> str:
     """Return `url` for dagster-postgres, whose NOTIFY works with psycopg2 only."""
     return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+
+def create_database(conn: Connection, name: str, made_from: str = "") -> None:
+    """Make a database if it is not there; fine when another process makes it at the same moment. Needs autocommit."""
+    there = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
+    if conn.scalar(there, {"name": name}) is not None:
+        return
+    try:
+        conn.exec_driver_sql(f"CREATE DATABASE {quoted(name)} {made_from}")
+    except sa.exc.DBAPIError:
+        if conn.scalar(there, {"name": name}) is None:
+            raise
 
 
 class Store:

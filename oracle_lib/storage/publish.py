@@ -14,12 +14,11 @@ from datetime import date
 import ibis
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql
 
+from oracle_lib.storage.engine import quoted
 from oracle_lib.storage.locks import lock
 
 _DIFFERING = "differing"
-_quote = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def composed_over(query: str, stand_ins: Mapping[str, str]) -> str:
 
     A stand-in reads stored tables by their schema, and stand-ins before it by their bare name.
     """
-    named = ", ".join(f"{_quote(name)} AS NOT MATERIALIZED ({one})" for name, one in stand_ins.items())
+    named = ", ".join(f"{quoted(name)} AS NOT MATERIALIZED ({one})" for name, one in stand_ins.items())
     return f"WITH {named} SELECT * FROM ({query}) AS seen"
 
 
@@ -98,14 +97,14 @@ def scratch_table(conn: Connection, name: str, rows: ibis.Table | str, *, planne
     The planner is told of all columns, or of those in `planned_by`, which joins and conditions name.
     """
     made = _keep(conn, name, rows if isinstance(rows, str) else compiled(rows))
-    columns = f" ({', '.join(map(_quote, planned_by))})" if planned_by else ""
-    run(conn, f"ANALYZE {_quote(name)}{columns}")
+    columns = f" ({', '.join(map(quoted, planned_by))})" if planned_by else ""
+    run(conn, f"ANALYZE {quoted(name)}{columns}")
     return made
 
 
 def _keep(conn: Connection, name: str, query: str) -> int:
-    run(conn, f"DROP TABLE IF EXISTS {_quote(name)}")
-    return run(conn, f"CREATE TEMPORARY TABLE {_quote(name)} ON COMMIT DROP AS {query}").rowcount
+    run(conn, f"DROP TABLE IF EXISTS {quoted(name)}")
+    return run(conn, f"CREATE TEMPORARY TABLE {quoted(name)} ON COMMIT DROP AS {query}").rowcount
 
 
 def publish(
@@ -125,7 +124,7 @@ def publish(
     order then grows at one place.
     """
     if scope is None:
-        standing, join = _quote(target.name), "LEFT JOIN"
+        standing, join = quoted(target.name), "LEFT JOIN"
     else:
         standing, join = _answered_for(target, scope), "FULL JOIN"
     return _write(conn, target, rows, key=list(key), joined=f"{join} {standing}", history=history)
@@ -135,12 +134,12 @@ def overwrite(
     conn: Connection, target: sa.Table, rows: ibis.Table, *, key: Sequence[str], history: History | None = None
 ) -> Published:
     """Write `rows` over those of `target` that stand, as `publish` does; nothing is added and nothing deleted."""
-    return _write(conn, target, rows, key=list(key), joined=f"JOIN {_quote(target.name)}", history=history)
+    return _write(conn, target, rows, key=list(key), joined=f"JOIN {quoted(target.name)}", history=history)
 
 
 def added(name: str) -> str:
     """Return the sum of a column of the standing row `t` and of what is merged into it, `m`, as SQL."""
-    return f"t.{_quote(name)} + m.{_quote(name)}"
+    return f"t.{quoted(name)} + m.{quoted(name)}"
 
 
 def merge(
@@ -151,17 +150,17 @@ def merge(
     `becomes` says in SQL what becomes of a column. Nothing is compared first: `more` is of rows that change.
     """
     lock(conn, target.name)
-    made = ", ".join(f"{_quote(name)} = {becomes(name)}" for name in more.columns if name != key)
-    query = f"UPDATE {_quote(target.name)} t SET {made} FROM ({compiled(more)}) m WHERE {_equal('t', 'm', [key])}"
+    made = ", ".join(f"{quoted(name)} = {becomes(name)}" for name in more.columns if name != key)
+    query = f"UPDATE {quoted(target.name)} t SET {made} FROM ({compiled(more)}) m WHERE {_equal('t', 'm', [key])}"
     return run(conn, query).rowcount
 
 
 def _answered_for(target: sa.Table, scope: Scope) -> str:
     """Return the rows of `target` that a stage answers for."""
     if scope.keys is None:
-        return _quote(target.name)
+        return quoted(target.name)
     same = _equal("s", "k", scope.columns)
-    return f"(SELECT * FROM {_quote(target.name)} s WHERE EXISTS (SELECT FROM {_quote(scope.keys)} k WHERE {same}))"
+    return f"(SELECT * FROM {quoted(target.name)} s WHERE EXISTS (SELECT FROM {quoted(scope.keys)} k WHERE {same}))"
 
 
 def _write(
@@ -177,17 +176,17 @@ def _write(
         return Published(0, 0, 0)
     found = run(conn, f"SELECT act, count(*) FROM {_DIFFERING} GROUP BY act")
     counts: dict[str, int] = {row[0]: row[1] for row in found}
-    name, same = _quote(target.name), _equal("t", "d", key)
+    name, same = quoted(target.name), _equal("t", "d", key)
     if "delete" in counts:
         run(conn, f"DELETE FROM {name} t USING {_DIFFERING} d WHERE d.act = 'delete' AND {same}")
     if "update" in counts:
         # What is deleted is gone and what is inserted not there yet: no others are met.
-        made = [f"{_quote(one)} = d.{_quote(one)}" for one in data]
+        made = [f"{quoted(one)} = d.{quoted(one)}" for one in data]
         made += ["updated_at = now()"] if "updated_at" in target.columns else []
         run(conn, f"UPDATE {name} t SET {', '.join(made)} FROM {_DIFFERING} d WHERE {same}")
     if "insert" in counts:
-        columns = ", ".join(map(_quote, rows.columns))
-        fresh = f"SELECT {columns} FROM {_DIFFERING} WHERE act = 'insert' ORDER BY {', '.join(map(_quote, key))}"
+        columns = ", ".join(map(quoted, rows.columns))
+        fresh = f"SELECT {columns} FROM {_DIFFERING} WHERE act = 'insert' ORDER BY {', '.join(map(quoted, key))}"
         run(conn, f"INSERT INTO {name} ({columns}) {fresh}")
     if history is not None:
         run(conn, _kept(history))
@@ -196,14 +195,14 @@ def _write(
 
 def _differing(rows: ibis.Table, key: list[str], data: list[str], joined: str, history: History | None) -> str:
     """Compose the query of what is to be written, with what is to become of it in `act`."""
-    first = _quote(key[0])
-    columns = [f"COALESCE(f.{_quote(name)}, t.{_quote(name)}) AS {_quote(name)}" for name in key]
-    columns += [f"f.{_quote(name)}" for name in data]
-    columns += [f"t.{_quote(name)} AS old_{name}" for name in (history.columns if history else ())]
+    first = quoted(key[0])
+    columns = [f"COALESCE(f.{quoted(name)}, t.{quoted(name)}) AS {quoted(name)}" for name in key]
+    columns += [f"f.{quoted(name)}" for name in data]
+    columns += [f"t.{quoted(name)} AS old_{name}" for name in (history.columns if history else ())]
     act = f"CASE WHEN t.{first} IS NULL THEN 'insert' WHEN f.{first} IS NULL THEN 'delete' ELSE 'update' END"
     differs = [f"t.{first} IS NULL", f"f.{first} IS NULL"]
     if data:
-        old, new = (", ".join(f"{side}.{_quote(name)}" for name in data) for side in "tf")
+        old, new = (", ".join(f"{side}.{quoted(name)}" for name in data) for side in "tf")
         differs.append(f"({old}) IS DISTINCT FROM ({new})")
     return (
         f"SELECT {', '.join(columns)}, {act} AS act FROM ({compiled(rows)}) f {joined} t ON {_equal('t', 'f', key)}"
@@ -214,17 +213,17 @@ def _differing(rows: ibis.Table, key: list[str], data: list[str], joined: str, h
 def _kept(history: History) -> str:
     """Compose what keeps the changes of the watched columns."""
     moved = " UNION ALL ".join(
-        f"SELECT user_id, '{name}' AS field, old_{name}::text AS old, {_quote(name)}::text AS new FROM {_DIFFERING}"
-        f" WHERE act <> 'delete' AND old_{name} IS DISTINCT FROM {_quote(name)}"
+        f"SELECT user_id, '{name}' AS field, old_{name}::text AS old, {quoted(name)}::text AS new FROM {_DIFFERING}"
+        f" WHERE act <> 'delete' AND old_{name} IS DISTINCT FROM {quoted(name)}"
         for name in history.columns
     )
     return (
-        f"INSERT INTO {_quote(history.table.name)} (user_id, field, old, new, as_of, cause)"
+        f"INSERT INTO {quoted(history.table.name)} (user_id, field, old, new, as_of, cause)"
         f" SELECT user_id, m.field, m.old, m.new, DATE '{history.as_of:%Y-%m-%d}',"
         f" COALESCE(k.cause, '{history.causes.otherwise}')"
-        f" FROM ({moved}) m LEFT JOIN {_quote(history.causes.known)} k USING (user_id)"
+        f" FROM ({moved}) m LEFT JOIN {quoted(history.causes.known)} k USING (user_id)"
     )
 
 
 def _equal(one: str, other: str, columns: Sequence[str]) -> str:
-    return " AND ".join(f"{one}.{_quote(name)} = {other}.{_quote(name)}" for name in columns)
+    return " AND ".join(f"{one}.{quoted(name)} = {other}.{quoted(name)}" for name in columns)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -40,6 +41,14 @@ def test_the_database_knows_the_same_moves_as_the_library(conn: Connection) -> N
     for old, targets in LEGAL_MOVES.items():
         for new in LEGAL_MOVES:
             assert (f"'{old}>{new}'" in source) == (new in targets), f"{old} > {new}"
+
+
+def test_two_processes_that_want_the_same_database_at_once_both_have_it(server: EmbeddedServer) -> None:
+    names = [f"wanted_{os.getpid()}_{number}" for number in range(5)]
+    with ThreadPoolExecutor(4) as pool:
+        for name in names:
+            assert set(pool.map(server.ensure_database, [name] * 4)) == {server.url(name)}
+            server.drop_database(name)
 
 
 def test_who_published_before_it_was_kept_beside_the_version_is_taken_over(server: EmbeddedServer) -> None:
