@@ -63,6 +63,7 @@ class Academy:
 def vacuum(store: Store) -> None:
     """Leave the tables as autovacuum would after a while."""
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.exec_driver_sql("SET default_statistics_target = 100")
         conn.exec_driver_sql("VACUUM ANALYZE")
         conn.exec_driver_sql("CHECKPOINT")
 

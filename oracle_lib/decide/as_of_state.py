@@ -28,7 +28,9 @@ from oracle_lib.analyze.classifier import COUNTED, levels_expr, segment_expr
 from oracle_lib.analyze.features import levels_state_expr, state_expr
 from oracle_lib.analyze.targets import CHURN
 from oracle_lib.decide import fields
+from oracle_lib.decide.conditions import ACTIVITY
 from oracle_lib.decide.past_days import TODAY, run_days
+from oracle_lib.observe import catalogue
 from oracle_lib.observe.activity import activity_expr, user_day_events_expr, user_days_expr, user_lessons_expr
 from oracle_lib.observe.moments import OneDay
 from oracle_lib.settings import Settings
@@ -39,9 +41,10 @@ from oracle_lib.storage.tables.activity import EVENT_KINDS
 from oracle_lib.storage.tables.base import Moment
 
 _ASKED = "asked_days"
-# A user on one of the days, under a `key` of their own.
+# A user on one of the days, under a `key` of their own, and when they were last active where that was known before.
 _OF_DAYS = [sa.column(one.name, one.type) for one in run_days.columns]
-asked = sa.table(_ASKED, sa.column("key", sa.Text), sa.column("user_id", sa.Text), *_OF_DAYS)
+_WHO = (sa.column("key", sa.Text), sa.column("user_id", sa.Text), sa.column("last_active_on", sa.Date))
+asked = sa.table(_ASKED, *_WHO, *_OF_DAYS)
 # Fields of the segment whose every change is kept.
 _KEPT = frozenset(field.column for field in fields.SEGMENT.values() if field.moves == field.column)
 _FORETOLD = frozenset({*predictor.COLUMNS.values(), "churn_level", "churn_reason"})
@@ -68,27 +71,43 @@ class Past:
 
 
 def ask(conn: Connection, pairs: sa.Select | sa.CompoundSelect) -> None:
-    """Ask from now on about `pairs` (user_id, as_of of `run_days`), until the transaction ends or the next call."""
+    """Ask from now on about `pairs`, until the transaction ends or the next call.
+
+    They have a user_id, an as_of of `run_days`, and last_active_on (None: not known).
+    """
     found = pairs.subquery()
-    key = sa.cast(sa.func.row_number().over(), sa.Text).label("key")
+    who = (sa.cast(sa.func.row_number().over(), sa.Text).label("key"), found.c.user_id, found.c.last_active_on)
     days = run_days.join(found, found.c.as_of == run_days.c.as_of)
-    scratch_table(conn, _ASKED, written_out(sa.select(key, found.c.user_id, *run_days.columns).select_from(days)))
+    scratch_table(conn, _ASKED, written_out(sa.select(*who, *run_days.columns).select_from(days)))
 
 
-def look_back(conn: Connection, columns: Collection[str], *, settings: Settings, reach: int | None = None) -> Past:
+def look_back(
+    conn: Connection,
+    columns: Collection[str],
+    *,
+    settings: Settings,
+    reach: int | None = None,
+    last_active_is_known: bool = False,
+) -> Past:
     """Make the past of whom it is asked about, with these `columns` of `segments`; `count_early` comes before.
 
     `reach` is how many days back the rollups are asked for, all of them if None and where a standing state counts.
-    Stands in temporary tables until the transaction ends or the next call.
+    Where `last_active_is_known` of all, nothing else is asked of `activity`. Stands in temporary tables until the
+    transaction ends or the next call.
     """
     # What is worked out of a segment rests on all days, however few the rest of a condition asks for.
-    segments = _segments(conn, Past(_stand_ins(None)), sorted(columns), settings)
-    return Past({**_stand_ins(reach), "segments": written_out(segments)})
+    segments = written_out(_segments(conn, Past(_stand_ins(None)), sorted(columns), settings))
+    known = {"activity": written_out(_last_active())} if last_active_is_known else {}
+    return Past({**_stand_ins(reach), "segments": segments, **known})
 
 
 def _stand_ins(reach: int | None) -> dict[str, str]:
     """Return all but `segments`; `activity` reads the days that stand in before it."""
     return {name: written_out(query) for name, query in _stored(reach).items()} | {"activity": _lasts()}
+
+
+def _last_active() -> sa.Select:
+    return sa.select(asked.c.key.label("user_id"), (asked.c.last_active_on + asked.c.shift).label("last_active_on"))
 
 
 def kept_since(conn: Connection) -> datetime | None:
@@ -108,17 +127,14 @@ def written_out(query: sa.Select | sa.CompoundSelect) -> str:
     return str(query.compile(dialect=pg.dialect(), compile_kwargs={"literal_binds": True}))  # type: ignore[no-untyped-call]
 
 
-def count_early(conn: Connection, kinds: Collection[str] | None) -> None:
+def count_early(conn: Connection, events: Collection[str] | None) -> None:
     """Count what users did on an asked day before the moment, where its rollup holds what came after it too.
 
-    `kinds` are the events that count beside what users did themselves, None: all. It also serves whoever is asked about
-    afterwards, if they are some of these.
+    `events` are those that count, None: all. It also serves whoever is asked about afterwards, if they are some of
+    these.
     """
     days = tables.user_days.c
-    others = days.events > days.acted
-    if kinds is not None and set(kinds) <= set(EVENT_KINDS):
-        others = sa.or_(sa.false(), *(days[kind] > 0 for kind in sorted(kinds)))
-    began = sa.and_(asked.c.as_of > asked.c.whole, sa.or_(days.first_acted_at < asked.c.now, others))
+    began = sa.and_(asked.c.as_of > asked.c.whole, _came_early(events))
     same = sa.and_(days.user_id == asked.c.user_id, days.day == asked.c.as_of)
     pairs = sa.select(asked.c.user_id, asked.c.as_of.label("day"), asked.c.now).join(tables.user_days, same)
     scratch_table(conn, _EARLY, written_out(pairs.where(began)))
@@ -128,9 +144,22 @@ def count_early(conn: Connection, kinds: Collection[str] | None) -> None:
     # The offset keeps it a look into one partition's index for each of these few, and not a scan of all days' events.
     of_one = sa.select(tables.events).where(before).offset(0).lateral()
     scratch_table(conn, _EARLY_EVENTS, written_out(sa.select(of_one).select_from(early.join(of_one, sa.true()))))
-    events = written_out(sa.select(sa.table(_EARLY_EVENTS, *map(sa.column, tables.events.columns.keys()))))
+    kept = written_out(sa.select(sa.table(_EARLY_EVENTS, *map(sa.column, tables.events.columns.keys()))))
     for table in _ROLLUPS:
-        scratch_table(conn, f"early_{table.name}", composed_over(_rollup_of_early(table), {"events": events}))
+        scratch_table(conn, f"early_{table.name}", composed_over(_rollup_of_early(table), {"events": kept}))
+
+
+def _came_early(events: Collection[str] | None) -> ColumnElement[bool]:
+    """Say of a row of `user_days` whether one of the events may have come before the moment it is asked at."""
+    days = tables.user_days.c
+    own = days.first_acted_at < asked.c.now
+    if events is None:
+        return sa.or_(own, days.events > days.acted)
+    passive = sorted(set(events) - {*catalogue.ACTED, ACTIVITY})
+    if not set(passive) <= set(EVENT_KINDS):
+        return sa.or_(own, days.events > days.acted)
+    some = [own] if set(events) - set(passive) else []
+    return sa.or_(sa.false(), *some, *(days[kind] > 0 for kind in passive))
 
 
 @cache

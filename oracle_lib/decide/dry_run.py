@@ -10,11 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from heapq import nsmallest
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.clock import DAY
 from oracle_lib.decide import (
@@ -33,7 +33,6 @@ from oracle_lib.decide.guardrails import Limits
 from oracle_lib.decide.past_days import PastDay
 from oracle_lib.decide.past_differences import Difference
 from oracle_lib.decide.past_experiments import Drawn
-from oracle_lib.decide.past_firing import past_fired
 from oracle_lib.decide.past_limits import Firing, HeldBack, Known
 from oracle_lib.decide.rules_engine import Rule
 from oracle_lib.errors import Invalid
@@ -142,7 +141,7 @@ def run(
         proposed=len(tried.proposed),
         users=len(_users(tried)),
         held_back=dict(Counter(one.reason for one in tried.held)),
-        days=_by_day(conn, tried, samples),
+        days=_by_day(conn, said, tried, samples),
         production=None if draft else _compared(conn, rule, tried, samples),
         change=_change(conn, rule, tried, settings, samples) if draft else None,
         notes=_notes(conn, said, first),
@@ -153,8 +152,7 @@ def try_on(conn: Connection, rule: Rule, days: Sequence[PastDay], settings: Sett
     """Return what a rule would have proposed and what guardrails would have held back on the days, in their order."""
     said = rule.definition
     past_firing.fire(conn, said, days, settings=settings)
-    asked = {day.as_of for day in days if said.expires_at is None or day.now < said.expires_at}
-    found = [one for one in past_limits.firings(conn) if one.day in asked]
+    found = past_limits.firings(conn)
     limits = Limits.of(settings)
     known = past_limits.learn(conn, rule, days, limits, drawn)
     proposed, held = past_limits.judge(found, rule, days, known, limits)
@@ -174,14 +172,16 @@ def _users(tried: Tried) -> set[str]:
     return {one.user_id for one in tried.proposed}
 
 
-def _by_day(conn: Connection, tried: Tried, samples: int) -> tuple[DryDay, ...]:
+def _by_day(conn: Connection, rule: Definition, tried: Tried, samples: int) -> tuple[DryDay, ...]:
     proposed: defaultdict[date, list[Firing]] = defaultdict(list)
     for one in tried.proposed:
         proposed[one.day].append(one)
     held: defaultdict[date, Counter[str]] = defaultdict(Counter)
-    for refusal in tried.held:
-        held[refusal.firing.day][refusal.reason] += 1
-    shown = _samples(conn, [one for of_day in proposed.values() for one in of_day[:samples]])
+    for refused in tried.held:
+        held[refused.day][refused.reason] += 1
+    shown = _samples(
+        conn, rule, tried.days, [one for of_day in proposed.values() for one in nsmallest(samples, of_day)]
+    )
     return tuple(
         DryDay(
             day=day.as_of,
@@ -202,16 +202,13 @@ def _overlap(known: Known, proposed: Sequence[Firing]) -> dict[str, int]:
     return dict(found)
 
 
-def _samples(conn: Connection, chosen: Sequence[Firing]) -> Mapping[date, list[Sample]]:
-    f = past_fired.c
-    days = sa.bindparam("days", [one.day for one in chosen], type_=pg.ARRAY(sa.Date))
-    users = sa.bindparam("users", [one.user_id for one in chosen], type_=pg.ARRAY(sa.Text))
-    wanted = sa.func.unnest(days, users).table_valued("as_of", "user_id", name="wanted").render_derived()
-    same = sa.and_(f.as_of == wanted.c.as_of, f.user_id == wanted.c.user_id)
-    query = sa.select(f.as_of, f.user_id, f.cause, f.fired).join(wanted, same).order_by(f.as_of, f.user_id)
+def _samples(
+    conn: Connection, rule: Definition, days: Sequence[PastDay], chosen: Sequence[Firing]
+) -> Mapping[date, list[Sample]]:
+    told = past_firing.told(conn, rule, days, [(one.day, one.user_id) for one in chosen])
     found: defaultdict[date, list[Sample]] = defaultdict(list)
-    for day, *shown in conn.execute(query):
-        found[day].append(Sample(*shown))
+    for one in chosen:
+        found[one.day].append(Sample(one.user_id, one.cause, told[one.day, one.user_id]))
     return found
 
 

@@ -18,7 +18,8 @@ from itertools import accumulate
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
+from sqlalchemy.dialects import postgresql as pg
 
 from oracle_lib.decide.definition import HOLDOUT, Definition, Goal, wire
 from oracle_lib.storage.tables import experiments
@@ -96,11 +97,11 @@ def arms(rule: Definition) -> list[ArmShare]:
     return [ArmShare(arm, share, until) for (arm, share), until in zip(rule.shares.items(), ends, strict=True)]
 
 
-def arm_of(experiment_id: UUID, user_id: str, shares: Sequence[ArmShare]) -> str:
-    """Return the arm of a user, as the database draws it."""
-    digest = hashlib.md5(f"{experiment_id}:{user_id}".encode(), usedforsecurity=False).hexdigest()
-    place = int(digest[:8], 16) * 100
-    return next(one.arm for one in shares if place < one.until << 32)
+def arm_of(experiment_id: UUID, user_id: ColumnElement[str], shares: Sequence[ArmShare]) -> ColumnElement[str]:
+    """Return the arm of a user, as `draw` draws it."""
+    digest = sa.func.substr(sa.func.md5(sa.literal(f"{experiment_id}:") + user_id), 1, 8)
+    place = sa.cast(sa.cast(sa.literal("x") + digest, pg.BIT(32)), sa.BigInteger) * 100
+    return sa.case(*((place < one.until << 32, one.arm) for one in shares))
 
 
 def _words_hash(rule: Definition) -> str:

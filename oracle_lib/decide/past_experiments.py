@@ -36,10 +36,16 @@ def of_rule(conn: Connection, rule_id: UUID, draft: Definition | None) -> list[D
     return [Drawn(one.id, one.started_at, one.ended_at, own or [ArmShare(**arm) for arm in one.arms]) for one in found]
 
 
-def held_out(drawn: Sequence[Drawn], user_id: str, now: datetime) -> str | None:
-    """Return the reason for which a user got nothing at a moment, if so; the first experiment counts before it too."""
-    running = [one for one in drawn if one.since <= now and (one.until is None or now < one.until)]
-    if not running and drawn and now < drawn[0].since:
-        running = [drawn[0]]
-    held = any(arm_of(one.id, user_id, one.arms) == HOLDOUT for one in running)
-    return HOLDOUT if held else None
+def running(drawn: Sequence[Drawn], now: datetime) -> list[Drawn]:
+    """Return the experiments that drew at a moment; the first counts before it too."""
+    found = [one for one in drawn if one.since <= now and (one.until is None or now < one.until)]
+    return found or [one for one in drawn[:1] if now < one.since]
+
+
+def held_out(conn: Connection, drawn: Sequence[Drawn], users: sa.Subquery) -> dict[UUID, frozenset[str]]:
+    """Return whom of `users` (user_id) each experiment gives nothing."""
+    user_id = users.c.user_id
+    return {
+        one.id: frozenset(conn.scalars(sa.select(user_id).where(arm_of(one.id, user_id, one.arms) == HOLDOUT)))
+        for one in drawn
+    }

@@ -17,6 +17,8 @@ quoted = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyp
 _SESSION_OPTIONS = {
     "search_path": f"{SCHEMA},public",
     "timezone": "UTC",
+    # Sessions analyze scratch tables alone: 3,000 rows of one plan it as well as 30,000, in a tenth of the time.
+    "default_statistics_target": "10",
     # A reader of the dirty queue that hangs in a transaction would hold back everyone behind its locks.
     "idle_in_transaction_session_timeout": "60s",
 }

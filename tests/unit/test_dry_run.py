@@ -36,7 +36,7 @@ def test_a_dry_run_proposes_what_production_proposed_and_holds_back_what_it_held
     tried = life.tried(name)
     assert set(tried.proposed) == really
     assert len(tried.proposed) == len(really)
-    held = {(one.firing.user_id, one.firing.cause, one.reason) for one in tried.held}
+    held = {(one.user_id, one.cause, one.reason) for one in tried.held}
     # What is held back again for the same reason is kept once.
     assert held - life.held_back(name, before=True) == life.held_back(name)
 

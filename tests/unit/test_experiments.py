@@ -1,6 +1,8 @@
 """Arms by chance, the same for ever: who is held out, who gets which words, and what is counted of them."""
 
+import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -98,6 +100,12 @@ def test_a_definition_with_variants_and_languages_is_read_back_as_it_was_written
     assert definition.read(definition.wire(made)) == made
 
 
+def by_hash(experiment_id: UUID, user_id: str, shares: Sequence[ArmShare]) -> str:
+    digest = hashlib.md5(f"{experiment_id}:{user_id}".encode(), usedforsecurity=False).hexdigest()
+    place = 100 * int(digest[:8], 16) / 2**32
+    return next(one.arm for one in shares if place < one.until)
+
+
 def test_the_database_draws_the_arms_that_the_hash_says_and_in_the_planned_shares(
     conn: Connection, now: datetime
 ) -> None:
@@ -107,7 +115,9 @@ def test_the_database_draws_the_arms_that_the_hash_says_and_in_the_planned_share
     experiment = standing(conn)
     shares = [ArmShare(**one) for one in experiment.arms]
     drawn = arms(conn)
-    assert drawn == {name: experiments.arm_of(experiment.id, name, shares) for name in drawn}
+    assert drawn == {name: by_hash(experiment.id, name, shares) for name in drawn}
+    arm = experiments.arm_of(experiment.id, users.c.id, shares)
+    assert drawn == {row.id: row.arm for row in conn.execute(sa.select(users.c.id, arm.label("arm")))}
     counted = Counter(drawn.values())
     # Four standard deviations of a fair draw.
     assert all(
