@@ -78,6 +78,17 @@ RULES: Mapping[str, tuple[str, object]] = {
     ),
     "no video": ("time_based", {"days_since": {"event": "video_watched", "op": ">=", "value": 9}}),
     "silent on plan pro": ("time_based", {"all": [SILENT, {"trait": "plan", "op": "=", "value": "pro"}]}),
+    "silent, keeps what was paid for": (
+        "time_based",
+        {
+            "all": [
+                SILENT,
+                {"segment": "lifecycle", "op": "!=", "value": "alumni"},
+                {"event": "refund", "within_days": 30, "count": {"op": "=", "value": 0}},
+                {"event": "email_open", "within_days": 9, "count": {"op": "<", "value": 4}},
+            ]
+        },
+    ),
     "silent or pro": ("time_based", {"any": [DORMANT, {"trait": "plan", "op": "=", "value": "pro"}]}),
     "likely to leave": ("segment_based", {"segment": "churnRisk", "op": ">=", "value": 40}),
     "fell": (
@@ -119,6 +130,7 @@ SAID: Mapping[str, Mapping[str, object]] = {
     "unfinished": {"maxPerUser": 1, "priority": 8},
     "no video": {"cooldown": 24 * 10, "messageClass": "transactional"},
     "still comes by": {"messageClass": "transactional"},
+    "silent, keeps what was paid for": {"messageClass": "transactional"},
     "watches, finishes nothing": {"messageClass": "transactional"},
     "again and again": {"cooldown": 72, "priority": 9},
     "likely to leave": {"cooldown": 0},
