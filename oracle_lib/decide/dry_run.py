@@ -198,7 +198,9 @@ def _overlap(known: Known, proposed: Sequence[Firing]) -> dict[str, int]:
     """Count by name of another rule the users who got an action of it on the same day."""
     found: Counter[str] = Counter()
     for one in proposed:
-        found.update({other.rule for other in known.others.get(one.user_id, ()) if other.at.date() == one.day})
+        others = known.others.get(one.user_id)
+        if others:
+            found.update({other.rule for other in others if other.at.date() == one.day})
     return dict(found)
 
 

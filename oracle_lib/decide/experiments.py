@@ -101,7 +101,9 @@ def arm_of(experiment_id: UUID, user_id: ColumnElement[str], shares: Sequence[Ar
     """Return the arm of a user, as `draw` draws it."""
     digest = sa.func.substr(sa.func.md5(sa.literal(f"{experiment_id}:") + user_id), 1, 8)
     place = sa.cast(sa.cast(sa.literal("x") + digest, pg.BIT(32)), sa.BigInteger) * 100
-    return sa.case(*((place < one.until << 32, one.arm) for one in shares))
+    *others, last = shares
+    ends = [(place < one.until << 32, one.arm) for one in others]
+    return sa.case(*ends, else_=last.arm) if ends else sa.literal(last.arm)
 
 
 def _words_hash(rule: Definition) -> str:

@@ -33,10 +33,11 @@ def pairs(rule: Definition, days: Sequence[PastDay]) -> sa.Select:
     `last_active_on` is None for all of them unless `last_active_is_known`.
     """
     may = _caused(rule, days).subquery()
-    on_days = may.join(run_days, run_days.c.as_of == may.c.as_of)
-    lately = [_lately(may.c.user_id, *asked) for asked in sorted(set(needed(rule.conditions).values()))]
     last = may.c.began if last_active_is_known(rule) else sa.cast(sa.null(), sa.Date)
-    found = sa.select(may.c.user_id, may.c.as_of, last.label("last_active_on")).select_from(on_days).where(*lately)
+    found = sa.select(may.c.user_id, may.c.as_of, last.label("last_active_on"))
+    lately = [_lately(may.c.user_id, *asked) for asked in sorted(set(needed(rule.conditions).values()))]
+    if lately:
+        found = found.join(run_days, run_days.c.as_of == may.c.as_of).where(*lately)
     # They are made distinct last, when few may be left. No two silences last on the same day.
     return found if last_active_is_known(rule) else found.distinct()
 

@@ -42,7 +42,7 @@ def running(drawn: Sequence[Drawn], now: datetime) -> list[Drawn]:
     return found or [one for one in drawn[:1] if now < one.since]
 
 
-def held_out(conn: Connection, drawn: Sequence[Drawn], users: sa.Subquery) -> dict[UUID, frozenset[str]]:
+def held_out(conn: Connection, drawn: Sequence[Drawn], users: sa.TableClause) -> dict[UUID, frozenset[str]]:
     """Return whom of `users` (user_id) each experiment gives nothing."""
     user_id = users.c.user_id
     return {

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from oracle_lib.clock import DAY, start_of
 from oracle_lib.decide import guardrails, past_experiments
+from oracle_lib.decide.as_of_state import written_out
 from oracle_lib.decide.caps import FEWER, GONE_OUT, Cap
 from oracle_lib.decide.definition import HOLDOUT, Definition
 from oracle_lib.decide.guardrails import Limits
@@ -24,10 +25,13 @@ from oracle_lib.decide.past_days import PastDay
 from oracle_lib.decide.past_experiments import Drawn
 from oracle_lib.decide.past_firing import past_fired
 from oracle_lib.decide.rules_engine import Rule
+from oracle_lib.storage.publish import scratch_table
 from oracle_lib.storage.tables import actions, fewer_wanted
 
 _UNCAPPED = ("alert", "tag")
 _WEEK = timedelta(days=7)
+# The users in `past_fired`.
+_FIRED_FOR = sa.table("fired_for", sa.column("user_id", sa.Text))
 
 
 class Firing(NamedTuple):
@@ -110,12 +114,14 @@ def firings(conn: Connection) -> list[FiredOn]:
 
 def learn(conn: Connection, rule: Rule, days: Sequence[PastDay], limits: Limits, drawn: Sequence[Drawn]) -> Known:
     """Read what is known of the users in `past_fired`."""
+    everyone = sa.select(past_fired.c.user_id).distinct()
+    scratch_table(conn, _FIRED_FOR.name, written_out(everyone))
     return Known(
         refused=_refused(conn, rule.definition, limits),
         own=_own(conn, rule.id, start_of(days[0].as_of)),
         others=_others(conn, rule.id, days[0].as_of, days[-1].as_of),
         drawn=drawn,
-        held_out=past_experiments.held_out(conn, drawn, _fired_for()),
+        held_out=past_experiments.held_out(conn, drawn, _FIRED_FOR),
         fewer=_wanting_fewer(conn, rule.definition),
     )
 
@@ -217,17 +223,13 @@ class _Asking:
         return room.since <= one.at < day.now or (day.now <= one.at <= day.written and one.rank < self._place)
 
 
-def _fired_for() -> sa.Subquery:
-    return sa.select(past_fired.c.user_id).distinct().subquery("fired_for")
-
-
 def _refused(conn: Connection, rule: Definition, limits: Limits) -> dict[str, str]:
     kind = (
         sa.literal(rule.action_type).label("action_type"),
         sa.literal(rule.message_class).label("message_class"),
         sa.literal(rule.topic, sa.Text).label("topic"),
     )
-    people = sa.select(_fired_for().c.user_id, *kind).subquery("asked")
+    people = sa.select(_FIRED_FOR.c.user_id, *kind).subquery("asked")
     asked = sa.select(people.c.user_id, guardrails.person_refused(people, limits).label("reason")).subquery()
     refused = conn.execute(sa.select(asked.c.user_id, asked.c.reason).where(asked.c.reason.is_not(None)))
     return {row.user_id: row.reason for row in refused}
@@ -235,7 +237,7 @@ def _refused(conn: Connection, rule: Definition, limits: Limits) -> dict[str, st
 
 def _wanting_fewer(conn: Connection, rule: Definition) -> frozenset[str]:
     asked = sa.select(fewer_wanted.c.user_id).where(
-        fewer_wanted.c.channel == rule.action_type, fewer_wanted.c.user_id.in_(sa.select(past_fired.c.user_id))
+        fewer_wanted.c.channel == rule.action_type, fewer_wanted.c.user_id.in_(sa.select(_FIRED_FOR.c.user_id))
     )
     return frozenset(conn.scalars(asked))
 
@@ -243,7 +245,7 @@ def _wanting_fewer(conn: Connection, rule: Definition) -> frozenset[str]:
 def _own(conn: Connection, rule_id: UUID, began: datetime) -> dict[str, History]:
     a = actions.c
     rows = sa.select(a.user_id, a.cause, a.created_at, a.status.in_(GONE_OUT)).where(
-        a.rule_id == rule_id, a.created_at < began, a.user_id.in_(sa.select(past_fired.c.user_id))
+        a.rule_id == rule_id, a.created_at < began, a.user_id.in_(sa.select(_FIRED_FOR.c.user_id))
     )
     found: defaultdict[str, History] = defaultdict(History)
     for user_id, cause, at, approved in conn.execute(rows.order_by(a.created_at)):
@@ -259,7 +261,7 @@ def _others(conn: Connection, rule_id: UUID, first: date, last: date) -> dict[st
         a.rule_id != rule_id,
         a.created_at >= start_of(first) - _WEEK,
         a.created_at < start_of(last) + DAY,
-        a.user_id.in_(sa.select(past_fired.c.user_id)),
+        a.user_id.in_(sa.select(_FIRED_FOR.c.user_id)),
     )
     found: defaultdict[str, list[Other]] = defaultdict(list)
     for user_id, name, at, priority, other_id, channel, counts in conn.execute(rows):

@@ -19,6 +19,8 @@ from oracle_lib.storage.engine import quoted
 from oracle_lib.storage.locks import lock
 
 _DIFFERING = "differing"
+# PostgreSQL flattens selects within selects by itself; letting Ibis do it takes a quarter of the time to compose them.
+ibis.options.sql.fuse_selects = False
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,12 @@ class Scope:
 def scanning(conn: Connection) -> Iterator[None]:
     """Tell the planner that statements inside read whole tables.
 
-    It guesses a grouped join at a handful of rows and walks it in nested loops: 15 s where a hash join takes 0.1 s.
+    It guesses a grouped join at a handful of rows and walks it in nested loops: 15 s where a hash join takes 0.1 s. And
+    it thinks it dear to be handed rows by workers, which for so many at once it is not.
     """
-    conn.exec_driver_sql("SET LOCAL enable_nestloop = off")
+    conn.exec_driver_sql("SET LOCAL enable_nestloop = off; SET LOCAL parallel_tuple_cost = 0.01")
     yield
-    conn.exec_driver_sql("SET LOCAL enable_nestloop = on")
+    conn.exec_driver_sql("SET LOCAL enable_nestloop = on; SET LOCAL parallel_tuple_cost TO DEFAULT")
 
 
 def run(conn: Connection, sql: str) -> sa.CursorResult:

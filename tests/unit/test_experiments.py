@@ -118,6 +118,8 @@ def test_the_database_draws_the_arms_that_the_hash_says_and_in_the_planned_share
     assert drawn == {name: by_hash(experiment.id, name, shares) for name in drawn}
     arm = experiments.arm_of(experiment.id, users.c.id, shares)
     assert drawn == {row.id: row.arm for row in conn.execute(sa.select(users.c.id, arm.label("arm")))}
+    alone = experiments.arm_of(experiment.id, users.c.id, [ArmShare("a", 100, 100)])
+    assert set(conn.scalars(sa.select(alone).select_from(users))) == {"a"}
     counted = Counter(drawn.values())
     # Four standard deviations of a fair draw.
     assert all(
