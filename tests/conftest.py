@@ -8,7 +8,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from oracle_lib.storage.embedded import EmbeddedServer
 from oracle_lib.storage.engine import Store
 from oracle_lib.storage.migrate import migrate
+from tests.alone import room
 from tests.together import TogetherScheduling
 
 _TEMPLATE = "oracle_template"
@@ -36,6 +37,13 @@ NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TogetherScheduling:
     """Keep tests that share a world on one worker."""
     return TogetherScheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let tests that are marked `alone` run while no other worker runs one."""
+    with room(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The loop in a running installation: `oracle up`, the HTTP API, and the daemon that does the rest by itself.
 
-Budgets hold on an idle machine. What other programs took of it meanwhile is measured: while they leave a core free
-nothing is added, otherwise the budget grows by as much as they left too little.
+Budgets hold on an idle machine: other tests wait meanwhile. What other programs took of it is measured: while they
+leave a core free nothing is added, otherwise the budget grows by as much as they left too little.
 """
 
 import math
@@ -29,7 +29,7 @@ from tests.conftest import FULL, home_folder
 from tests.pipelines.installation import Up
 from tests.world import install_starters
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.alone]
 
 DELIVERED_SECONDS = 10.0
 FRESH_SECONDS = 30.0
