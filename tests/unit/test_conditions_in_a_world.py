@@ -73,6 +73,8 @@ def academy(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) ->
     with fresh_database(server) as url:
         store = Store(url)
         with store.engine.connect() as conn:
+            # At full size plain Python alone takes longer than a transaction may be idle.
+            conn.exec_driver_sql("SET idle_in_transaction_session_timeout = 0")
             fill(conn)
             with copied(conn, READ, tmp_path_factory.mktemp("rows")) as duck:
                 yield Academy(conn, duck, read(conn, TODAY))
