@@ -36,14 +36,8 @@ from oracle_lib.storage.tables.activity import RARE
 _HOLDS, _MATCHED, _LIKELY, _HOLDERS = "holds", "past_matched", "past_likely", "past_holders"
 
 # The temporary table of one run over past days; a user has at most one cause a day.
-past_fired = sa.Table(
-    "past_fired",
-    sa.MetaData(),
-    sa.Column("as_of", sa.Date),
-    sa.Column("user_id", sa.Text),
-    sa.Column("cause", sa.Text),
-    prefixes=["TEMPORARY"],
-    postgresql_on_commit="DROP",
+past_fired = sa.table(
+    "past_fired", sa.column("as_of", sa.Date), sa.column("user_id", sa.Text), sa.column("cause", sa.Text)
 )
 
 
