@@ -13,7 +13,7 @@ from uuid import UUID
 
 import ibis
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects.postgresql import insert
 
@@ -26,6 +26,7 @@ from oracle_lib.decide.guardrails import Limits
 from oracle_lib.decide.rules_engine import Rule, active
 from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
+from oracle_lib.storage.publish import scanning
 from oracle_lib.storage.tables import action_changes, actions, rules, user_tags
 
 ALL_TRIGGERS = frozenset({"event_based", "time_based", "segment_based"})
@@ -144,9 +145,14 @@ def _keep(conn: Connection, ids: list[UUID], verb: str, now: datetime) -> None:
         sa.literal(None if verb == "proposed" else "pending", sa.Text),
         actions.c.status,
         actions.c.version,
-    ).where(actions.c.id == sa.any_(sa.bindparam("ids", ids, type_=pg.ARRAY(sa.Uuid))))
+    ).where(_one_of(actions.c.id, ids))
     columns = ["action_id", "at", "actor", "verb", "old_status", "new_status", "version"]
     conn.execute(sa.insert(action_changes).from_select(columns, moved))
+
+
+def _one_of(action_id: ColumnElement[UUID], ids: list[UUID]) -> ColumnElement[bool]:
+    """Say whether it is one of `ids`, which go as one parameter."""
+    return action_id == sa.any_(sa.bindparam("ids", ids, type_=pg.ARRAY(sa.Uuid)))
 
 
 def _supersede(conn: Connection, fresh: list[UUID], now: datetime) -> int:
@@ -158,7 +164,7 @@ def _supersede(conn: Connection, fresh: list[UUID], now: datetime) -> int:
     answered_by_none = (
         sa.select(earlier.c.id)
         .where(
-            newer.c.id == sa.any_(sa.bindparam("ids", fresh, type_=pg.ARRAY(sa.Uuid))),
+            _one_of(newer.c.id, fresh),
             earlier.c.rule_id == newer.c.rule_id,
             earlier.c.user_id == newer.c.user_id,
             earlier.c.id != newer.c.id,
@@ -167,9 +173,13 @@ def _supersede(conn: Connection, fresh: list[UUID], now: datetime) -> int:
         .order_by(earlier.c.id)
         .with_for_update(of=earlier)
     )
+    # What this run wrote is in no statistics yet: the planner may think that there are no actions, and walk thousands
+    # of them again for each of thousands.
+    with scanning(conn):
+        found = list(conn.execute(answered_by_none).scalars())
     put_aside = (
         sa.update(actions)
-        .where(actions.c.id.in_(answered_by_none), actions.c.status == "pending")
+        .where(_one_of(actions.c.id, found))
         .values(status="superseded", updated_at=now)
         .returning(actions.c.id)
     )

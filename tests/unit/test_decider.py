@@ -16,6 +16,7 @@ from oracle_lib.decide.guardrails import Limits
 from oracle_lib.observe.batch import Door
 from oracle_lib.observe.ingest import ingest
 from oracle_lib.observe.wire import Limits as WireLimits
+from oracle_lib.storage.engine import Store
 from oracle_lib.storage.tables import (
     action_changes,
     actions,
@@ -112,6 +113,31 @@ def test_the_same_run_twice_proposes_and_writes_nothing_the_second_time(conn: Co
     assert run(conn, now).proposed == 1
     again = run(conn, now + timedelta(minutes=1))
     assert (again.proposed, again.skipped, again.superseded) == (0, {}, 0)
+
+
+def test_thousands_are_proposed_while_the_planner_believes_that_there_are_no_actions(
+    store: Store, now: datetime
+) -> None:
+    """A run that was rolled back leaves its rows for dead, and `ANALYZE` then counts none on many pages."""
+    with store.transaction() as conn:
+        rule(conn, now, "back")
+        everybody = sa.text("SELECT 'u' || n AS id FROM generate_series(1, 3000) n").columns(users.c.id).subquery()
+        conn.execute(sa.insert(users).from_select(["id"], sa.select(everybody)))
+        silent = sa.select(everybody.c.id, sa.literal(TODAY - timedelta(days=7), sa.Date))
+        conn.execute(sa.insert(activity).from_select(["user_id", "last_active_on"], silent))
+    with store.engine.connect() as conn:
+        run(conn, now)
+        conn.rollback()
+        conn.exec_driver_sql("ANALYZE actions")
+        conn.exec_driver_sql("SET LOCAL statement_timeout = '20s'")
+        report = run(conn, now)
+        assert (report.proposed, report.superseded) == (3000, 0)
+        later = now + timedelta(days=8)
+        conn.execute(sa.update(activity).values(last_active_on=TODAY - timedelta(days=6)))
+        rule_again = decider.propose(
+            conn, as_of=TODAY + timedelta(days=1), now=later, triggers=ALL_TRIGGERS, everyone=True, limits=LIMITS
+        )
+        assert (rule_again.proposed, rule_again.superseded) == (3000, 3000)
 
 
 def test_an_event_fires_a_rule_by_its_message_id_and_own_deliveries_never_do(conn: Connection, now: datetime) -> None:
