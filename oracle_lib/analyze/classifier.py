@@ -5,6 +5,7 @@ than two lessons this week) is `moderate` with a score of 30 to 55 by recency an
 activity never lowers a score. Each field has its sentence in `docs/metrics.md`.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
 
@@ -19,7 +20,7 @@ from oracle_lib.observe.moments import OneDay
 from oracle_lib.settings import Settings
 from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
-from oracle_lib.storage.publish import History, publish
+from oracle_lib.storage.publish import History, publish, scanning
 from oracle_lib.storage.tables import segment_changes, segments
 
 LEVELS = ("lost", "dormant", "moderate", "active", "new")
@@ -65,17 +66,15 @@ def classify(conn: Connection, as_of: date, *, settings: Settings, everyone: boo
     causes = queue.causes(conn, "segments", as_of, otherwise="settings")
     if everyone or queue.stands_for(conn, "segments") != as_of:
         work = queue.EVERYONE
-    done = publish(
-        conn,
-        segments,
-        segment_expr(state_expr(OneDay(as_of), work.users, current=True), settings).drop("as_of"),
-        key=("user_id",),
-        scope=work.scope,
-        history=History(segment_changes, COUNTED, as_of, causes),
-    )
+    rows = segment_expr(state_expr(OneDay(as_of), work.users, current=True), settings).drop("as_of")
+    history = History(segment_changes, COUNTED, as_of, causes)
+    with scanning(conn) if work == queue.EVERYONE else nullcontext():
+        done = publish(conn, segments, rows, key=("user_id",), scope=work.scope, history=history)
     queue.set_stands_for(conn, "segments", as_of, work)
     queue.hand_on(conn, "predictions", work)
-    return ClassifyReport(as_of=as_of, users=queue.count(conn, work), written=done.written, by_level=_by_level(conn))
+    by_level = _by_level(conn)
+    users = sum(by_level.values()) if work == queue.EVERYONE else queue.count(conn, work)
+    return ClassifyReport(as_of, users, done.written, by_level)
 
 
 def levels_expr(state: ibis.Table, settings: Settings) -> ibis.Table:
@@ -140,8 +139,7 @@ def _lifecycle(state: ibis.Table, settings: Settings) -> ibis.Value:
 
 def _persona(state: ibis.Table) -> ibis.Value:
     """Return the persona that was told, or follows from the goal that was told; nobody's acts tell it."""
-    goal = _told(state, "goal")
-    by_goal = ibis.cases(*((goal == told, persona) for told, persona in PERSONAS.items()), else_=ibis.null("string"))
+    by_goal = _told(state, "goal").cases(*PERSONAS.items(), else_=ibis.null("string"))
     return ibis.coalesce(_told(state, "persona"), by_goal)
 
 
@@ -152,15 +150,16 @@ def _learning_style(state: ibis.Table) -> ibis.Value:
     total = sum(counts[1:], counts[0])
     most = ibis.greatest(*counts)
     clear = (total >= STYLE_EVIDENCE) & (most * 2 >= total)
-    return ibis.cases((told.isin(STYLES), told), else_=_where(clear, {style: state[style] == most for style in STYLES}))
+    lived = _where(clear, {style: state[style] == most for style in STYLES})
+    return told.cases(*((style, style) for style in STYLES), else_=lived)
 
 
 def _best_contact_time(state: ibis.Table) -> ibis.Value:
     """Return the part of the day in which the user comes clearly more often than in any other."""
     days = {part: state[f"{part}s"] for part in DAY_PARTS}
-    most, second = _first_two(list(days.values()))
-    lead = most - second
-    clear = (most >= CONTACT_EVIDENCE) & (lead * lead >= _CLEAR_VOTES * (most + second))
+    most, lead = ibis.greatest(*days.values()), _lead(list(days.values()))
+    first_two = sum(days.values()) - ibis.least(*days.values())
+    clear = (most >= CONTACT_EVIDENCE) & (lead * lead >= _CLEAR_VOTES * first_two)
     return _where(clear, {part: count == most for part, count in days.items()})
 
 
@@ -175,10 +174,12 @@ def _best_channel(state: ibis.Table) -> ibis.Value:
         )
         for channel, plural in _CHANNELS.items()
     }
-    best, second = _first_two(list(rates.values()))
+    best, lead = ibis.greatest(*rates.values()), _lead(list(rates.values()))
     fewest = ibis.least(*(ibis.cases((tried[channel], sent[channel]), else_=_MANY) for channel in _CHANNELS))
-    lead = best - second
-    clear = (second >= 0) & (lead * lead * fewest >= _CLEAR_RATES)
+    # Asked of counts before any rate is worked out: most users have not been written to on two channels.
+    email, dm, push = tried.values()
+    compared = (email & dm) | (email & push) | (dm & push)
+    clear = compared & (lead * lead * fewest >= _CLEAR_RATES)
     return _where(clear, {channel: rate == best for channel, rate in rates.items()})
 
 
@@ -193,10 +194,9 @@ def _told(state: ibis.Table, trait: str) -> ibis.Value:
     return state.traits[trait].str.nullif("")
 
 
-def _first_two(three: list[ibis.Value]) -> tuple[ibis.Value, ibis.Value]:
-    """Return the largest and the second largest of three values."""
-    most = ibis.greatest(*three)
-    return most, three[0] + three[1] + three[2] - most - ibis.least(*three)
+def _lead(three: list[ibis.Value]) -> ibis.Value:
+    """Return how far the largest of three values is above the second, which is what the other two leave of the sum."""
+    return ibis.greatest(*three) * 2 + ibis.least(*three) - (three[0] + three[1] + three[2])
 
 
 def _ltv(state: ibis.Table) -> ibis.Value:

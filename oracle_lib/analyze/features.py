@@ -19,6 +19,7 @@ from oracle_lib.storage.tables.activity import BITS, BITS_KEPT
 # A user who never acted is as silent as their profile is old; the day they joined counts as the last sign of life.
 _SECONDS_A_DAY = 86400.0
 _EPOCH = date(1970, 1, 1)
+_KEY = ("as_of", "user_id")
 
 
 def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: bool = False) -> ibis.Table:
@@ -51,16 +52,18 @@ def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table
     )
     if only is not None:
         people = people.semi_join(only, "user_id")
-    people = moments.attach(people).select("as_of", "user_id", "traits", "profile_joined_on", "profile_made_on")
-    state = people
-    for part in parts:
-        state = state.left_join(part, ["as_of", "user_id"]).drop("as_of_right", "user_id_right")
-    joined_on = ibis.coalesce(state.profile_joined_on, state.first_seen_on, state.profile_made_on)
-    state = state.mutate(joined_on=joined_on).drop("profile_joined_on", "profile_made_on")
+    people = moments.attach(people).select(*_KEY, "traits", "profile_joined_on", "profile_made_on")
+    wide = _joined(people, parts)
+    known = [name for part in parts for name in part.columns if name not in _KEY]
+    state = wide.select(
+        *_KEY,
+        "traits",
+        joined_on=ibis.coalesce(wide.profile_joined_on, wide.first_seen_on, wide.profile_made_on),
+        **{name: wide[name].fill_null(0) if name in _COUNTS else wide[name] for name in known},
+    )
     state = state.filter(state.joined_on <= state.as_of)
     seen_on = ibis.coalesce(state.last_active_on, state.joined_on)
     last_act = ibis.coalesce(state.last_active_at.epoch_seconds().cast("float64"), _epoch(state.joined_on))
-    state = state.mutate(**{name: state[name].fill_null(0) for name in _COUNTS if name in state.columns})
     return state.mutate(
         active_weeks_4=_active_weeks(state),
         days_joined=days_between(state.joined_on, state.as_of),
@@ -69,11 +72,18 @@ def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table
     )
 
 
+def _joined(people: ibis.Table, parts: Sequence[ibis.Table]) -> ibis.Table:
+    """Join in one chain: a selection after each join would write every column again."""
+    for number, part in enumerate(parts):
+        people = people.left_join(part, list(_KEY), rname=f"{{name}}_of_{number}")
+    return people
+
+
 def _active_weeks(state: ibis.Table) -> ibis.Value:
     ago = ibis.least(days_between(state.last_active_on, state.as_of).fill_null(0), BITS_KEPT)
     # The lowest bit is `as_of` then.
     days = state.active_bits.cast("int64") << ago
-    return sum((((days >> 7 * week) & 0b111_1111) > 0).cast("int32") for week in range(BITS // 7))
+    return sum(((days & (0b111_1111 << 7 * week)) > 0).cast("int32") for week in range(BITS // 7))
 
 
 def happened_between_expr(moments: Moments, horizon: timedelta, column: str) -> ibis.Table:
