@@ -22,8 +22,8 @@ from oracle_lib.storage.locks import lock
 _DIFFERING = "differing"
 # PostgreSQL flattens selects within selects by itself; letting Ibis do it takes a quarter of the time to compose them.
 ibis.options.sql.fuse_selects = False
-# Composing makes objects by the ten thousand. Looking for garbage after every 700 of them, now and then through all that
-# was ever imported, took 6 % of a daily chain.
+# Composing makes objects by the ten thousand. Looking for garbage after every 700 of them, now and then through all
+# that was ever imported, took 6 % of a daily chain.
 gc.set_threshold(50_000)
 
 
