@@ -177,15 +177,9 @@ def _supersede(conn: Connection, fresh: list[UUID], now: datetime) -> int:
     # of them again for each of thousands.
     with scanning(conn):
         found = list(conn.execute(answered_by_none).scalars())
-    put_aside = (
-        sa.update(actions)
-        .where(_one_of(actions.c.id, found))
-        .values(status="superseded", updated_at=now)
-        .returning(actions.c.id)
-    )
-    gone = list(conn.execute(put_aside).scalars())
-    _keep(conn, gone, "superseded", now)
-    return len(gone)
+    conn.execute(sa.update(actions).where(_one_of(actions.c.id, found)).values(status="superseded", updated_at=now))
+    _keep(conn, found, "superseded", now)
+    return len(found)
 
 
 def _count(conn: Connection, fired: Mapping[UUID, int], now: datetime) -> None:
