@@ -47,7 +47,10 @@ DORMANT_AFTER, LOST_AFTER = 14, 30
 
 @dataclass(frozen=True)
 class ClassifyReport:
-    """One classification: the day it stands for, users looked at, rows that changed, users by engagement level."""
+    """One classification: the day it stands for, users looked at, rows that changed, users by engagement level.
+
+    Of everybody, those count as looked at who had joined by that day.
+    """
 
     as_of: date
     users: int
