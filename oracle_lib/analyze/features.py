@@ -32,9 +32,8 @@ def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: boo
     (user_id) limits the users.
     """
     if current:
-        return _state(moments, only, [moments.attach(relation(table)) for table in (activity, habits)])
-    parts = [activity_expr(moments, only), progress_expr(moments, only), habits_expr(moments, only)]
-    return _state(moments, only, parts)
+        return _state(moments, only, [relation(activity), relation(habits)], by=("user_id",))
+    return _state(moments, only, [activity_expr(moments, only), progress_expr(moments, only), habits_expr(moments, only)])
 
 
 def levels_state_expr(moments: Moments, only: ibis.Table | None = None) -> ibis.Table:
@@ -42,7 +41,10 @@ def levels_state_expr(moments: Moments, only: ibis.Table | None = None) -> ibis.
     return _state(moments, only, [activity_expr(moments, only)])
 
 
-def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table]) -> ibis.Table:
+def _state(
+    moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table], *, by: Sequence[str] = _KEY
+) -> ibis.Table:
+    """Join what is known `by` moment and user; all of it in one selection, since each writes every column again."""
     people = relation(users)
     people = people.select(
         user_id=people.id,
@@ -52,38 +54,32 @@ def _state(moments: Moments, only: ibis.Table | None, parts: Sequence[ibis.Table
     )
     if only is not None:
         people = people.semi_join(only, "user_id")
-    people = moments.attach(people).select(*_KEY, "traits", "profile_joined_on", "profile_made_on")
-    wide = _joined(people, parts)
-    known = [name for part in parts for name in part.columns if name not in _KEY]
+    wide = moments.attach(people)
+    for number, part in enumerate(parts):
+        wide = wide.left_join(part, list(by), rname=f"{{name}}_of_{number}")
+    names = [name for part in parts for name in part.columns if name not in _KEY]
+    known = {name: wide[name].fill_null(0) if name in _COUNTS else wide[name] for name in names}
+    joined_on = ibis.coalesce(wide.profile_joined_on, known["first_seen_on"], wide.profile_made_on)
+    ago = days_between(known["last_active_on"], wide.as_of)
+    last_act = ibis.coalesce(known["last_active_at"].epoch_seconds().cast("float64"), _epoch(joined_on))
     state = wide.select(
         *_KEY,
         "traits",
-        joined_on=ibis.coalesce(wide.profile_joined_on, wide.first_seen_on, wide.profile_made_on),
-        **{name: wide[name].fill_null(0) if name in _COUNTS else wide[name] for name in known},
+        **known,
+        joined_on=joined_on,
+        active_weeks_4=_active_weeks(known["active_bits"], ago),
+        days_joined=days_between(joined_on, wide.as_of),
+        days_silent=days_between(ibis.coalesce(known["last_active_on"], joined_on), wide.as_of),
+        recency=(_epoch(wide.as_of) + _SECONDS_A_DAY - last_act) / _SECONDS_A_DAY,
     )
-    state = state.filter(state.joined_on <= state.as_of)
-    seen_on = ibis.coalesce(state.last_active_on, state.joined_on)
-    last_act = ibis.coalesce(state.last_active_at.epoch_seconds().cast("float64"), _epoch(state.joined_on))
-    return state.mutate(
-        active_weeks_4=_active_weeks(state),
-        days_joined=days_between(state.joined_on, state.as_of),
-        days_silent=days_between(seen_on, state.as_of),
-        recency=(_epoch(state.as_of) + _SECONDS_A_DAY - last_act) / _SECONDS_A_DAY,
-    )
+    return state.filter(state.joined_on <= state.as_of)
 
 
-def _joined(people: ibis.Table, parts: Sequence[ibis.Table]) -> ibis.Table:
-    """Join in one chain: a selection after each join would write every column again."""
-    for number, part in enumerate(parts):
-        people = people.left_join(part, list(_KEY), rname=f"{{name}}_of_{number}")
-    return people
-
-
-def _active_weeks(state: ibis.Table) -> ibis.Value:
-    ago = ibis.least(days_between(state.last_active_on, state.as_of).fill_null(0), BITS_KEPT)
-    # The lowest bit is `as_of` then.
-    days = state.active_bits.cast("int64") << ago
-    return sum(((days & (0b111_1111 << 7 * week)) > 0).cast("int32") for week in range(BITS // 7))
+def _active_weeks(bits: ibis.Value, ago: ibis.Value) -> ibis.Value:
+    """Return in how many of four weeks a bit is set; the lowest is the last active day, so many days ago."""
+    # The days of a week are moved to the bits, which costs less than the other way.
+    weeks = (ibis.literal(0b111_1111 << 7 * week).cast("int32") for week in range(BITS // 7))
+    return sum(((bits & (week >> ibis.least(ago, BITS_KEPT))) > 0).cast("int32") for week in weeks)
 
 
 def happened_between_expr(moments: Moments, horizon: timedelta, column: str) -> ibis.Table:
