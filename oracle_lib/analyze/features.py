@@ -33,7 +33,8 @@ def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: boo
     """
     if current:
         return _state(moments, only, [relation(activity), relation(habits)], by=("user_id",))
-    return _state(moments, only, [activity_expr(moments, only), progress_expr(moments, only), habits_expr(moments, only)])
+    parts = [activity_expr(moments, only), progress_expr(moments, only), habits_expr(moments, only)]
+    return _state(moments, only, parts)
 
 
 def levels_state_expr(moments: Moments, only: ibis.Table | None = None) -> ibis.Table:

@@ -42,6 +42,13 @@ _READ = ("user_id", "event", "session_id", "created_at", "seconds", "amount", "c
 # A history that comes at once lies as it would have, day by day: a window then reads a stretch of the table.
 _PAIR = ("day", "user_id")
 _AGAIN, _LEARNED, _COUNTED = "counted_again", "learned", "counted_before"
+# Users whose first day is a new one begin with nothing, to which that day is added as to everybody's.
+_BEGIN = sa.text(
+    "WITH unseen AS (INSERT INTO activity (user_id) SELECT DISTINCT user_id FROM user_days d"
+    " WHERE day > :before AND day <= :as_of AND NOT EXISTS (SELECT FROM activity a WHERE a.user_id = d.user_id)"
+    " AND NOT EXISTS (SELECT FROM counted_again c WHERE c.user_id = d.user_id) ORDER BY user_id RETURNING user_id)"
+    " INSERT INTO habits (user_id) SELECT user_id FROM unseen ORDER BY user_id"
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def refresh(conn: Connection, as_of: date, *, everyone: bool = False) -> Activit
         work = again = queue.EVERYONE
     moved = ActivityReport(as_of, users=0, written=0)
     if before is not None and before < as_of and work != queue.EVERYONE:
-        scratch_table(conn, _AGAIN, _again(before, as_of))
+        scratch_table(conn, _AGAIN, _again(before))
         again = queue.Work(_AGAIN)
         moved = _move(conn, before, as_of)
     counted = _count_again(conn, as_of, again)
@@ -303,16 +310,15 @@ def _sessions(e: ibis.Table) -> ibis.Table:
     )
 
 
-def _again(before: date, as_of: date) -> ibis.Table:
-    """Return users whose row does not stand for `before`: an older day of theirs changed, or they have none."""
-    w, d = queue.work_users(), relation(user_days)
-    changed = w.filter(w.since.isnull() | (w.since <= before)).select("user_id")
-    unseen = d.filter(_between(d.day, before, as_of)).anti_join(relation(activity), "user_id").select("user_id")
-    return changed.union(unseen, distinct=True)
+def _again(before: date) -> ibis.Table:
+    """Return users whose row does not stand for `before`: an older day of theirs changed, or their profile."""
+    w = queue.work_users()
+    return w.filter(w.since.isnull() | (w.since <= before)).select("user_id")
 
 
 def _move(conn: Connection, before: date, as_of: date) -> ActivityReport:
     """Move the rows of all but those in `_AGAIN` from `before` to `as_of`."""
+    conn.execute(_BEGIN, {"before": before, "as_of": as_of})
     left_out = scratch(_AGAIN, {"user_id": "string"})
     scratch_table(conn, _LEARNED, _learned_expr(before, as_of))
     changes = changes_expr(as_of, keep_turns(conn, before, as_of), left_out)
