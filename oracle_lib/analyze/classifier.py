@@ -142,19 +142,18 @@ def _lifecycle(state: ibis.Table, settings: Settings) -> ibis.Value:
 
 def _persona(state: ibis.Table) -> ibis.Value:
     """Return the persona that was told, or follows from the goal that was told; nobody's acts tell it."""
-    by_goal = _told(state, "goal").cases(*PERSONAS.items(), else_=ibis.null("string"))
-    return ibis.coalesce(_told(state, "persona"), by_goal)
+    by_goal = state.goal_told.cases(*PERSONAS.items(), else_=ibis.null("string"))
+    return ibis.coalesce(state.persona_told, by_goal)
 
 
 def _learning_style(state: ibis.Table) -> ibis.Value:
     """Return the style that was told, or the one of most of what the user learned from, once there is enough of it."""
-    told = _told(state, "learningStyle")
     counts = [state[style] for style in catalogue.STYLES.values()]
     total = sum(counts[1:], counts[0])
     most = ibis.greatest(*counts)
     clear = (total >= STYLE_EVIDENCE) & (most * 2 >= total)
     lived = _where(clear, {style: state[style] == most for style in STYLES})
-    return told.cases(*((style, style) for style in STYLES), else_=lived)
+    return state.style_told.cases(*((style, style) for style in STYLES), else_=lived)
 
 
 def _best_contact_time(state: ibis.Table) -> ibis.Value:
@@ -190,11 +189,6 @@ def _where(clear: ibis.Value, words: dict[str, ibis.Value]) -> ibis.Value:
     """Return the first of `words` that holds, where it is `clear`: asked once, since it is long to ask."""
     word = ibis.cases(*((holds, word) for word, holds in words.items()), else_=ibis.null("string"))
     return ibis.cases((clear, word), else_=ibis.null("string"))
-
-
-def _told(state: ibis.Table, trait: str) -> ibis.Value:
-    """Return a trait's text; nothing where it is missing, empty or no text."""
-    return state.traits[trait].str.nullif("")
 
 
 def _lead(three: list[ibis.Value]) -> ibis.Value:

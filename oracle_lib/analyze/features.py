@@ -15,6 +15,7 @@ from oracle_lib.observe.moments import Moments, days_between
 from oracle_lib.storage.relations import relation
 from oracle_lib.storage.tables import activity, habits, user_days, users
 from oracle_lib.storage.tables.activity import BITS, BITS_KEPT
+from oracle_lib.storage.tables.users import TOLD
 
 # A user who never acted is as silent as their profile is old; the day they joined counts as the last sign of life.
 _SECONDS_A_DAY = 86400.0
@@ -25,7 +26,7 @@ _KEY = ("as_of", "user_id")
 def state_expr(moments: Moments, only: ibis.Table | None = None, *, current: bool = False) -> ibis.Table:
     """Return one row a moment and user who had joined by its end: activity and what follows from it.
 
-    Adds to the columns of `activity` and `habits`: `as_of`, `joined_on`; `traits` as they are now; `days_joined` and
+    Adds to the columns of `activity` and `habits`: `as_of`, `joined_on`; what the profile tells now; `days_joined` and
     `days_silent` in whole days; `recency`, the time since the last own act in days, with its fraction;
     `active_weeks_4`, how many of the last four weeks, each of seven days, had an active one. `current` reads
     the two tables, which must stand for the one moment; otherwise everything is worked out from `user_days`. `only`
@@ -47,12 +48,7 @@ def _state(
 ) -> ibis.Table:
     """Join what is known `by` moment and user; all of it in one selection, since each writes every column again."""
     people = relation(users)
-    people = people.select(
-        user_id=people.id,
-        profile_joined_on=people.joined_at.date(),
-        profile_made_on=people.created_at.date(),
-        traits=people.traits,
-    )
+    people = people.select(*TOLD, user_id=people.id, profile_joined_on=people.joined_on, made_on=people.made_on)
     if only is not None:
         people = people.semi_join(only, "user_id")
     wide = moments.attach(people)
@@ -60,12 +56,12 @@ def _state(
         wide = wide.left_join(part, list(by), rname=f"{{name}}_of_{number}")
     names = [name for part in parts for name in part.columns if name not in _KEY]
     known = {name: wide[name].fill_null(0) if name in _COUNTS else wide[name] for name in names}
-    joined_on = ibis.coalesce(wide.profile_joined_on, known["first_seen_on"], wide.profile_made_on)
+    joined_on = ibis.coalesce(wide.profile_joined_on, known["first_seen_on"], wide.made_on)
     ago = days_between(known["last_active_on"], wide.as_of)
     last_act = ibis.coalesce(known["last_active_at"].epoch_seconds().cast("float64"), _epoch(joined_on))
     state = wide.select(
         *_KEY,
-        "traits",
+        *TOLD,
         **known,
         joined_on=joined_on,
         active_weeks_4=_active_weeks(known["active_bits"], ago),

@@ -39,6 +39,7 @@ from oracle_lib.storage.publish import compiled, composed_over, scanning, scratc
 from oracle_lib.storage.relations import scratch
 from oracle_lib.storage.tables.activity import EVENT_KINDS
 from oracle_lib.storage.tables.base import Moment
+from oracle_lib.storage.tables.users import TOLD, told
 
 _ASKED = "asked_days"
 # A user on one of the days, under a `key` of their own, and when they were last active where that was known before.
@@ -207,7 +208,8 @@ def _people() -> sa.Select:
     nothing = sa.cast(sa.literal("{}", sa.Text), pg.JSONB)
     users = tables.users
     traits = users.c.traits.op("||")(sa.func.coalesce(undone.c.traits, nothing))
-    people = _moved(users, on=users.c.id, id=asked.c.key, traits=traits)
+    words = {column: told(traits, trait) for column, trait in TOLD.items()}
+    people = _moved(users, on=users.c.id, id=asked.c.key, traits=traits, **words)
     return people.outerjoin(undone, undone.c.key == asked.c.key)
 
 

@@ -1,8 +1,19 @@
 """The people of the academy, every change of what is known of them, and the other ids they had."""
 
 import sqlalchemy as sa
+from sqlalchemy import ColumnElement
 
 from oracle_lib.storage.tables.base import Json, metadata, moment, serial_id
+
+# What a profile tells of itself in words that segments read: column -> trait.
+TOLD = {"persona_told": "persona", "goal_told": "goal", "style_told": "learningStyle"}
+
+
+def told(traits: ColumnElement, name: str) -> ColumnElement:
+    """Return a trait's text; nothing where it is missing, empty or no text."""
+    kind, text = sa.func.jsonb_typeof(traits.op("->")(name)), traits.op("->>")(name)
+    return sa.case((kind == "string", sa.func.nullif(text, "")))
+
 
 users = sa.Table(
     "users",
@@ -22,6 +33,13 @@ users = sa.Table(
     moment("baseline_at", nullable=True),
     moment("created_at", default_now=True),
     moment("updated_at", default_now=True),
+    # Read of everybody each day, so worked out once, when the profile is written: UTC days, and what traits tell.
+    sa.Column("joined_on", sa.Date, sa.Computed("(joined_at AT TIME ZONE 'UTC')::date", persisted=True)),
+    sa.Column("made_on", sa.Date, sa.Computed("(created_at AT TIME ZONE 'UTC')::date", persisted=True)),
+    *(
+        sa.Column(column, sa.Text, sa.Computed(told(sa.literal_column("traits"), trait), persisted=True))
+        for column, trait in TOLD.items()
+    ),
 )
 
 profile_changes = sa.Table(
