@@ -5,7 +5,6 @@ than two lessons this week) is `moderate` with a score of 30 to 55 by recency an
 activity never lowers a score. Each field has its sentence in `docs/metrics.md`.
 """
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
 
@@ -20,7 +19,7 @@ from oracle_lib.observe.moments import OneDay
 from oracle_lib.settings import Settings
 from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
-from oracle_lib.storage.publish import History, publish, scanning
+from oracle_lib.storage.publish import History, publish
 from oracle_lib.storage.tables import segment_changes, segments
 
 LEVELS = ("lost", "dormant", "moderate", "active", "new")
@@ -71,8 +70,7 @@ def classify(conn: Connection, as_of: date, *, settings: Settings, everyone: boo
         work = queue.EVERYONE
     rows = segment_expr(state_expr(OneDay(as_of), work.users, current=True), settings).drop("as_of")
     history = History(segment_changes, COUNTED, as_of, causes)
-    with scanning(conn) if work == queue.EVERYONE else nullcontext():
-        done = publish(conn, segments, rows, key=("user_id",), scope=work.scope, history=history)
+    done = publish(conn, segments, rows, key=("user_id",), scope=work.scope, history=history)
     queue.set_stands_for(conn, "segments", as_of, work)
     queue.hand_on(conn, "predictions", work)
     by_level = _by_level(conn)

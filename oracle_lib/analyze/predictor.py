@@ -7,6 +7,7 @@ Definitions: `targets.py`, `docs/metrics.md`.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
 
@@ -23,7 +24,7 @@ from oracle_lib.observe.moments import OneDay
 from oracle_lib.settings import Settings
 from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
-from oracle_lib.storage.publish import History, overwrite, publish, run, scratch_table
+from oracle_lib.storage.publish import History, overwrite, publish, run, scanning, scratch_table
 from oracle_lib.storage.relations import scratch
 from oracle_lib.storage.tables import models, predictions, segment_changes, segments
 
@@ -67,7 +68,8 @@ def score(conn: Connection, as_of: date, *, settings: Settings, everyone: bool) 
         work = queue.EVERYONE
     standing = promoted(conn)
     state = so_far(state_expr(OneDay(as_of), work.users, current=True))
-    users = scratch_table(conn, ASKED, asked_expr(state), planned_by=["user_id"])
+    with scanning(conn) if work == queue.EVERYONE else nullcontext():
+        users = scratch_table(conn, ASKED, asked_expr(state), planned_by=["user_id"])
     scratch_table(conn, SCORED, scores_sql(standing))
     scratch_table(conn, reasons.TABLE, reasons.sql(standing[CHURN.name].parameters if CHURN.name in standing else None))
     if standing:

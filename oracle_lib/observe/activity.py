@@ -7,7 +7,6 @@ Test: `tests/unit/test_incremental_equals_rebuild.py`.
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -22,7 +21,7 @@ from oracle_lib.observe.habits import habits_expr, new_habits_expr
 from oracle_lib.observe.moments import Moments, OneDay, days_between, keep_turns, turn
 from oracle_lib.storage import queue
 from oracle_lib.storage.locks import lock
-from oracle_lib.storage.publish import Published, Scope, added, merge, publish, scanning, scratch_table
+from oracle_lib.storage.publish import Published, Scope, added, merge, publish, scratch_table
 from oracle_lib.storage.relations import relation, scratch
 from oracle_lib.storage.tables import (
     WINDOWS,
@@ -334,9 +333,8 @@ def _count_again(conn: Connection, as_of: date, work: queue.Work) -> ActivityRep
         return ActivityReport(as_of, users=0, written=0)
     standing = standing_expr(OneDay(as_of), work.users).drop("as_of")
     habit = habits_expr(OneDay(as_of), work.users).drop("as_of")
-    with scanning(conn) if work == queue.EVERYONE else nullcontext():
-        done = publish(conn, activity, standing, key=("user_id",), scope=work.scope)
-        formed = publish(conn, habits, habit, key=("user_id",), scope=work.scope)
+    done = publish(conn, activity, standing, key=("user_id",), scope=work.scope)
+    formed = publish(conn, habits, habit, key=("user_id",), scope=work.scope)
     return ActivityReport(as_of, users=users, written=done.written + formed.written)
 
 

@@ -19,7 +19,8 @@ from oracle_lib.errors import Permanent
 from oracle_lib.storage.engine import create_database, psycopg_url, quoted
 
 _START_SECONDS = 300
-_CONFIG = {
+# What a server runs with, the embedded one and that of docker-compose.yml; docs/operations.md says why.
+SERVER_SETTINGS = {
     # A table of daily partitions takes one lock a partition in every statement that cannot prune.
     "max_locks_per_transaction": "1024",
     "max_connections": "200",
@@ -44,7 +45,7 @@ class EmbeddedServer:
 
         folder.mkdir(parents=True, exist_ok=True)
         self._server = pgserver.get_server(folder / "postgres", cleanup_mode=None, start=False)
-        self._config = {**_CONFIG, **(config or {})}
+        self._config = {**SERVER_SETTINGS, **(config or {})}
 
     @property
     def data(self) -> Path:

@@ -8,7 +8,7 @@ a day are equal.
 
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -134,7 +134,8 @@ def publish(
         standing, join = quoted(target.name), "LEFT JOIN"
     else:
         standing, join = _answered_for(target, scope), "FULL JOIN"
-    return _write(conn, target, rows, key=list(key), joined=f"{join} {standing}", history=history)
+    whole = scope is not None and scope.keys is None
+    return _write(conn, target, rows, key=list(key), joined=f"{join} {standing}", history=history, whole=whole)
 
 
 def overwrite(
@@ -171,15 +172,24 @@ def _answered_for(target: sa.Table, scope: Scope) -> str:
 
 
 def _write(
-    conn: Connection, target: sa.Table, rows: ibis.Table, *, key: list[str], joined: str, history: History | None
+    conn: Connection,
+    target: sa.Table,
+    rows: ibis.Table,
+    *,
+    key: list[str],
+    joined: str,
+    history: History | None,
+    whole: bool = False,
 ) -> Published:
-    """Write those of `rows` that differ from the rows `joined` to them.
+    """Write those of `rows` that differ from the rows `joined` to them: of the `whole` table, or of few.
 
     Every name in the statements comes from our own table definitions, every value from Ibis literals.
     """
     lock(conn, target.name)
     data = [name for name in rows.columns if name not in key]
-    if not _keep(conn, _DIFFERING, _differing(rows, key, data, joined, history)):
+    with scanning(conn) if whole else nullcontext():
+        kept = _keep(conn, _DIFFERING, _differing(rows, key, data, joined, history))
+    if not kept:
         return Published(0, 0, 0)
     found = run(conn, f"SELECT act, count(*) FROM {_DIFFERING} GROUP BY act")
     counts: dict[str, int] = {row[0]: row[1] for row in found}

@@ -11,6 +11,7 @@ from oracle_lib.decide import conditions, definition, starters, templates
 from oracle_lib.decide.conditions.leaf_reading import KINDS
 from oracle_lib.decide.why_not import REASONS
 from oracle_lib.settings import Settings
+from oracle_lib.storage.embedded import SERVER_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = (ROOT / "docs" / "rules.md").read_text()
@@ -39,6 +40,13 @@ def test_every_setting_named_in_the_docs_exists() -> None:
 def test_every_setting_is_listed_in_operations() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     assert [name for name in Settings.model_fields if f"`ORACLE_{name.upper()}`" not in text] == []
+
+
+def test_every_server_runs_with_the_settings_that_operations_explains() -> None:
+    said = {f"{name}={value}" for name, value in SERVER_SETTINGS.items()}
+    assert set(re.findall(r"^      - -c(\w+=\w\S*)$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE)) == said
+    section = (ROOT / "docs" / "operations.md").read_text().split("## A PostgreSQL of your own")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+=\S+)` \|", section, re.MULTILINE)) == said
 
 
 def test_every_guarantee_in_the_docs_names_a_test_that_exists() -> None:
