@@ -22,16 +22,18 @@ _CHANGED = sa.text(
     "UPDATE activity SET last_active_on = last_active_on - 40, lesson_complete_7d = 0"
     " WHERE get_byte(sha256(user_id::bytea), 0) < 256 * 0.03"
 )
+# After a checkpoint the first to write a page logs it whole: that is neither's cost, and five leave it out.
+_WRITES = 5
 _KINDS = ("login", "lesson_complete", "quiz_pass", "email_open")
 
 
 def measure(academy: Academy, *, say: Say) -> list[Result]:
     """Classify everyone with 3 % changed, and match 20 rules; the academy's newest day has been worked out."""
     vacuum(academy.store)
-    changed = statistics.median(_written(academy, _classify) for _ in range(3))
-    say(f"  classify everyone, 3 % changed: {changed:.3f} s, median of 3")
-    upserted = statistics.median(_written(academy, _upsert) for _ in range(3))
-    say(f"  upsert everyone: {upserted:.3f} s, median of 3")
+    changed = statistics.median(_written(academy, _classify) for _ in range(_WRITES))
+    say(f"  classify everyone, 3 % changed: {changed:.3f} s, median of {_WRITES}")
+    upserted = statistics.median(_written(academy, _upsert) for _ in range(_WRITES))
+    say(f"  upsert everyone: {upserted:.3f} s, median of {_WRITES}")
     counted = median_seconds(say, "counts of a tree of ten parts", 3, lambda: _counted(academy))
     twenty = median_seconds(say, "20 rules over everyone", 3, lambda: _matched(academy))
     plain = median_seconds(say, "one plain scan of the same columns", 3, lambda: _scanned(academy))
