@@ -72,7 +72,7 @@ def _fill(store: Store, count: int, say: Say) -> None:
             activity.rollup(conn)
     with timed(say, f"each of them {_TIMES} times, worked out"), store.transaction() as conn:
         for table in _COPIED:
-            key, *others = (column.name for column in table.columns)
+            key, *others = (column.name for column in table.columns if column.computed is None)
             columns = ", ".join(others)
             conn.exec_driver_sql(
                 f"INSERT INTO {table.name} ({key}, {columns}) SELECT t.{key} || '-' || copy, {columns}"
