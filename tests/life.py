@@ -89,6 +89,10 @@ RULES: Mapping[str, tuple[str, object]] = {
             ]
         },
     ),
+    "silent, learns to be promoted": (
+        "time_based",
+        {"all": [SILENT, {"segment": "persona", "op": "=", "value": "professional"}]},
+    ),
     "silent or pro": ("time_based", {"any": [DORMANT, {"trait": "plan", "op": "=", "value": "pro"}]}),
     "likely to leave": ("segment_based", {"segment": "churnRisk", "op": ">=", "value": 40}),
     "fell": (
@@ -131,6 +135,7 @@ SAID: Mapping[str, Mapping[str, object]] = {
     "no video": {"cooldown": 24 * 10, "messageClass": "transactional"},
     "still comes by": {"messageClass": "transactional"},
     "silent, keeps what was paid for": {"messageClass": "transactional"},
+    "silent, learns to be promoted": {"messageClass": "transactional"},
     "watches, finishes nothing": {"messageClass": "transactional"},
     "again and again": {"cooldown": 72, "priority": 9},
     "likely to leave": {"cooldown": 0},
@@ -201,8 +206,9 @@ class Life:
             conn.execute(sa.insert(tables.refused_topics), topics)
 
     def change_plans(self, plans: Sequence[str], now: datetime) -> None:
-        """Give users plans, in turn; one in ten wants no messages."""
-        said = [{"traits": {"plan": plans[n % len(plans)]}, "consent": {"dm": n % 10 != 0}} for n in range(USERS)]
+        """Give users plans, in turn, and a goal that goes with it; one in ten wants no messages."""
+        traits = [{"plan": plan, "goal": "promotion" if plan == "pro" else "hobby"} for plan in plans]
+        said = [{"traits": traits[n % len(plans)], "consent": {"dm": n % 10 != 0}} for n in range(USERS)]
         changes = [(f"u{n}", ProfileChange(**one)) for n, one in enumerate(said)]
         with self.store.transaction() as conn:
             assert profiles.put_all(conn, changes, source="test", now=now) == {}
