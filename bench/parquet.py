@@ -31,7 +31,7 @@ _WEEKS = 13
 _AS_WRITTEN = """auto_detect = false, header = false, delim = ',', quote = '"', escape = '"', nullstr = ''"""
 _FIRST = LAST - timedelta(days=DAYS)
 # What both engines must agree on for their segments to be the same.
-_TOLD = """
+_AGREED = """
     SELECT engagement_level, lifecycle, best_contact_time, course_id, count(*), sum(engagement_score)
       FROM segments GROUP BY 1, 2, 3, 4
 """
@@ -51,8 +51,8 @@ def measure(store: Store, select: str, say: Say) -> tuple[float, float]:
         steps = {name: str(ibis.to_sql(rows, dialect="duckdb")) for name, rows in _steps()}
         same = median_seconds(say, "DuckDB to the same segments", 3, lambda: _run(engine, steps))
         with store.transaction() as conn:
-            standing = {tuple(row) for row in run(conn, _TOLD)}
-        if set(engine.execute(_TOLD).fetchall()) != standing:
+            standing = {tuple(row) for row in run(conn, _AGREED)}
+        if set(engine.execute(_AGREED).fetchall()) != standing:
             raise RuntimeError("DuckDB's segments are not those that stand; what was compared is not the same.")
     return asked, same
 

@@ -57,7 +57,7 @@ _ROLLUPS = {
     tables.user_lessons: user_lessons_expr,
 }
 _EVER = (date(1970, 1, 1), date(9999, 1, 1))
-_EARLY, _EARLY_EVENTS, _RECKONED, _TOLD = "early_pairs", "early_events", "reckoned", "told"
+_EARLY, _EARLY_EVENTS, _RECKONED, _FORESEEN = "early_pairs", "early_events", "reckoned", "foreseen"
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _segments(conn: Connection, past: Past, columns: Collection[str], settings: 
             _foretell(conn, past)
     found: sa.FromClause = asked
     values: dict[str, ColumnElement] = {}
-    for table, names in ((_RECKONED, reckoned), (_TOLD, foretold)):
+    for table, names in ((_RECKONED, reckoned), (_FORESEEN, foretold)):
         if names:
             rows = sa.table(table, sa.column("user_id"), *map(sa.column, names))
             found = found.outerjoin(rows, rows.c.user_id == asked.c.key)
@@ -307,7 +307,7 @@ def _foretell(conn: Connection, past: Past) -> None:
     scratch_table(conn, predictor.SCORED, predictor.scores_sql(models))
     churn = models.get(CHURN.name)
     scratch_table(conn, reasons.TABLE, reasons.sql(churn.parameters if churn else None))
-    scratch_table(conn, _TOLD, predictor.told_expr())
+    scratch_table(conn, _FORESEEN, predictor.told_expr())
 
 
 @cache
